@@ -1,0 +1,178 @@
+//! Every key that may be typed.
+//!
+//! The reader takes the keys it knows from here and the manual's table is rendered from here; a test
+//! types every default written here and checks that nothing changes by it.
+
+/// One key of a configuration.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value looks like.
+    pub kind: &'static str,
+    /// Its default as TOML; or `required`, `none`, or words in parentheses when it depends on something.
+    pub default: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+}
+
+/// The keys of one kind of table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Section {
+    /// How the table is written.
+    pub header: &'static str,
+    /// The port kind these keys belong to, for those of one kind only.
+    pub kind: Option<&'static str>,
+    /// What the table describes.
+    pub about: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+impl Section {
+    /// Whether the section has this key.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.keys.iter().any(|key| key.name == name)
+    }
+}
+
+macro_rules! section {
+    ($id:ident $header:literal $(kind $kind:literal)? $about:literal
+     { $($name:literal: $type:literal = $default:literal, $text:literal;)* }) => {
+        pub(crate) static $id: Section = Section {
+            header: $header,
+            kind: { #[allow(unused_mut, unused_assignments)] { let mut kind = None; $(kind = Some($kind);)? kind } },
+            about: $about,
+            keys: &[$(Key { name: $name, kind: $type, default: $default, about: $text },)*],
+        };
+    };
+}
+
+section! { FILE "the file" "Keys above the first table." {
+    "run_dir": "path" = "(`/run/valecast` for root, `$XDG_RUNTIME_DIR/valecast`, else `/tmp/valecast-<uid>`)", "Directory of the control sockets, one `<switch>.sock` each.";
+    "api": "table" = "none", "The TCP listener, see `[api]`.";
+    "switch": "array of tables" = "required", "The switches, see `[[switch]]`; at least one.";
+}}
+
+section! { API "[api]" "The TCP listener for `/metrics`, the control API and the dashboard." {
+    "listen": "\"address:port\"" = "none", "Where to listen, like `\"127.0.0.1:9464\"`. Whoever reaches it controls the switches.";
+}}
+
+section! { SWITCH "[[switch]]" "One switch." {
+    "name": "name" = "required", "Unique in the file; 1 to 15 of A-Z a-z 0-9 _ . -";
+    "workers": "1..=64" = "1", "Forwarding threads.";
+    "cpus": "array of CPU numbers" = "[]", "The CPU of each worker, as many as there are workers; empty leaves them unpinned.";
+    "spin": "duration, up to 10s" = "\"50us\"", "How long an idle worker or ring is polled before it sleeps.";
+    "burst": "1..=1024" = "256", "Most frames taken from a ring in one turn.";
+    "ageing": "duration" = "\"300s\"", "Age at which an unused learned address is forgotten (IEEE 802.1D: 300 s); 0 never forgets.";
+    "fdb_entries": "16..=4194304" = "65536", "Addresses the forwarding table holds.";
+    "max_groups": "1..=65536" = "1024", "Most groups.";
+    "max_buckets": "1..=1024" = "32", "Most buckets in a group.";
+    "memory_limit": "size, from 64KiB" = "\"4GiB\"", "Memory all rings of the switch may take together.";
+    "socket_mode": "\"octal\"" = "\"0600\"", "Permission bits of the control socket.";
+    "socket_owner": "user name or number" = "none", "Owner of the control socket; none: whoever runs the daemon.";
+    "socket_group": "group name or number" = "none", "Group of the control socket; none: the daemon's.";
+    "port": "array of tables" = "[]", "Ports, see `[[switch.port]]`.";
+    "static": "array of tables" = "[]", "Fixed forwarding entries, see `[[switch.static]]`.";
+    "mirror": "array of tables" = "[]", "Mirrors, see `[[switch.mirror]]`.";
+    "meter": "array of tables" = "[]", "Meters, see `[[switch.meter]]`.";
+    "group": "array of tables" = "[]", "Groups, see `[[switch.group]]`.";
+}}
+
+section! { PORT "[[switch.port]]" "One port; these keys go with every kind." {
+    "name": "name" = "required", "Unique in the switch; 1 to 15 of A-Z a-z 0-9 _ . -";
+    "kind": "\"ring\", \"tap\", \"packet\", \"pcap\", \"null\" or \"patch\"" = "required", "What the port connects to.";
+    "overflow": "\"drop\" or \"backpressure\"" = "(`\"drop\"`; `\"backpressure\"` for pcap)", "Without room, frames for this port are dropped and counted, or wait with their sender.";
+    "mac_limit": "0..=4194304" = "0", "Most addresses learned on this port; 0 is no limit of its own.";
+    "allowed_macs": "array of MAC addresses" = "[]", "Source addresses the port may send from; empty allows any.";
+    "learn": "true or false" = "true", "Whether the switch learns addresses from this port.";
+    "vlan_access": "1..=4094" = "none", "The port carries this VLAN only, untagged. Excludes the other VLAN keys.";
+    "vlan_trunk": "\"all\" or array of 1..=4094" = "\"all\"", "VLANs the port carries tagged; the default without `vlan_access`.";
+    "vlan_native": "1..=4094" = "none", "VLAN of a trunk's untagged frames, carried even if not in `vlan_trunk`; none leaves them outside every VLAN.";
+    "rate": "rate" = "none", "Limit on what enters the switch here.";
+    "rate_burst": "size, 64B to 1TiB" = "(10 ms at `rate`, at least `\"64KiB\"`)", "Depth of the limit's token bucket.";
+    "rate_mode": "\"police\" or \"shape\"" = "(`\"police\"`)", "Above the limit, frames are dropped and counted, or wait in the sender's ring.";
+}}
+
+section! { RING "[[switch.port]]" kind "ring" "Shared-memory rings of a client process." {
+    "tx_rings": "1..=16" = "1", "Rings from the client to the switch.";
+    "rx_rings": "1..=16" = "1", "Rings from the switch to the client.";
+    "slots": "power of two, 16..=32768" = "1024", "Slots in each ring.";
+    "buf_size": "size, 64B to 64KiB" = "2048", "Size of each buffer.";
+    "memory_limit": "size, from 64KiB" = "none", "Memory this port may take; none: what the switch allows.";
+    "allow_users": "array of names or numbers" = "[]", "Users who may open the port; this and `allow_groups` empty: whoever may open the socket.";
+    "allow_groups": "array of names or numbers" = "[]", "Groups whose members may open the port.";
+}}
+
+section! { TAP "[[switch.port]]" kind "tap" "A TAP interface, created if it does not exist." {
+    "ifname": "interface name" = "(the port's name)", "Name of the interface, up to 15 bytes.";
+    "netns": "name or absolute path" = "none", "Network namespace to create it in: a name under `/run/netns`, or a path; none: the daemon's.";
+    "queues": "1..=16" = "1", "Queues of the interface.";
+    "mtu": "68..=65521" = "none", "MTU of the interface in bytes; none: the kernel's.";
+    "mac": "MAC address" = "none", "Address of the interface; none: the kernel's choice.";
+    "offload": "true or false" = "true", "Leave checksums and segmentation to this side (vnet header).";
+    "addresses": "array of \"address/prefix\"" = "[]", "IP addresses to set on the interface.";
+    "up": "true or false" = "true", "Bring the interface up.";
+}}
+
+section! { PACKET "[[switch.port]]" kind "packet" "An existing network interface, through a packet socket." {
+    "interface": "interface name" = "required", "The interface.";
+    "netns": "name or absolute path" = "none", "Network namespace it is in: a name under `/run/netns`, or a path; none: the daemon's.";
+    "promiscuous": "true or false" = "true", "Take frames for any address.";
+    "offload": "true or false" = "true", "Leave checksums and segmentation to the kernel (vnet header).";
+}}
+
+section! { PCAP "[[switch.port]]" kind "pcap" "Capture files; at least one of `read` and `write`." {
+    "read": "path" = "none", "File whose frames enter the switch.";
+    "write": "path" = "none", "File that frames leaving the switch are written to.";
+    "timing": "\"original\" or \"asap\"" = "\"original\"", "Send the frames of `read` with their recorded gaps, or at once.";
+    "pps": "number" = "none", "Send the frames of `read` at this many per second, instead of `timing`.";
+    "loop": "0..=4294967295" = "1", "How often to send `read`; 0 is for ever.";
+}}
+
+section! { NULL "[[switch.port]]" kind "null" "Takes everything, gives nothing." {}}
+
+section! { PATCH "[[switch.port]]" kind "patch" "A cable between two switches." {
+    "peer": "\"switch:port\"" = "required", "The patch port at the other end, in another switch of this file, whose `peer` is this port.";
+}}
+
+section! { STATIC "[[switch.static]]" "A forwarding entry that neither ages nor moves." {
+    "mac": "MAC address" = "required", "Unicast destination; unique together with `vlan`.";
+    "port": "port" = "required", "Where its frames go.";
+    "vlan": "0..=4094" = "0", "VLAN; 0 is untagged.";
+}}
+
+section! { MIRROR "[[switch.mirror]]" "Copies the frames of some ports to another." {
+    "from": "port or array of ports" = "required", "The ports to watch.";
+    "to": "port" = "required", "The port that gets the copies; not among `from`.";
+    "direction": "\"in\", \"out\" or \"both\"" = "\"both\"", "Frames that enter the switch from those ports, leave it through them, or both.";
+}}
+
+section! { METER "[[switch.meter]]" "A token bucket that groups can share." {
+    "name": "name" = "required", "Unique in the switch.";
+    "rate": "rate" = "required", "Its rate.";
+    "burst": "size, 64B to 1TiB" = "(10 ms at `rate`, at least `\"64KiB\"`)", "Its depth.";
+    "mode": "\"police\" or \"shape\"" = "\"shape\"", "Above the rate, frames are dropped and counted, or wait in the sender's ring.";
+}}
+
+section! { GROUP "[[switch.group]]" "Sends one frame to several ports." {
+    "name": "name" = "required", "Unique in the switch.";
+    "address": "MAC address" = "required", "Destination address that selects the group; unique together with `ingress`.";
+    "ingress": "port" = "none", "Only frames from this port; none: from any.";
+    "meter": "meter" = "none", "The meter its frames debit.";
+    "buckets": "array of tables" = "required", "Where copies go: 1 to `max_buckets` of the switch, see below.";
+}}
+
+section! { BUCKET "a bucket: { port = … }" "One destination of a group, an element of `buckets`." {
+    "port": "port" = "required", "Where the copy goes.";
+    "set_dst": "MAC address" = "none", "Destination address written into the copy; none leaves it alone.";
+}}
+
+/// The sections that belong to one port kind, in the order messages list the kinds.
+pub(crate) static KINDS: [&Section; 6] = [&RING, &TAP, &PACKET, &PCAP, &NULL, &PATCH];
+
+/// Every section, in the order of a file.
+pub static SECTIONS: [&Section; 15] = [
+    &FILE, &API, &SWITCH, &PORT, &RING, &TAP, &PACKET, &PCAP, &NULL, &PATCH, &STATIC, &MIRROR, &METER,
+    &GROUP, &BUCKET,
+];

@@ -1,0 +1,293 @@
+//! Ports: what all kinds share, and what each kind adds.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::units::UnitError;
+use crate::valid::MeterMode;
+use crate::{Mac, show};
+
+/// One port of a switch: `[[switch.port]]`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Port {
+    /// Name, unique in the switch: 1 to 15 of `A-Z a-z 0-9 _ . -`. Required.
+    pub name: String,
+    /// What happens to a frame for which this port has no room. Default drop; backpressure for pcap.
+    pub overflow: Overflow,
+    /// Most addresses learned on this port; 0 (the default) is no limit of its own.
+    pub mac_limit: u32,
+    /// Source addresses the port may send from; empty (the default) allows any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_macs: Vec<Mac>,
+    /// Whether the switch learns addresses from this port. Default true.
+    pub learn: bool,
+    /// VLANs: `vlan_access`, or `vlan_trunk` and `vlan_native`. Default: trunk of all.
+    #[serde(flatten)]
+    pub vlan: Vlan,
+    /// Limit on what enters the switch here: `rate`, `rate_burst`, `rate_mode`. Default none.
+    #[serde(flatten)]
+    pub limit: Option<RateLimit>,
+    /// What the port connects to, with the keys of that kind. Required.
+    #[serde(flatten)]
+    pub kind: PortKind,
+}
+
+/// What happens to a frame for a port without room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overflow {
+    /// It is dropped and counted, as VALE does.
+    Drop,
+    /// It stays with its sender until there is room.
+    Backpressure,
+}
+
+/// A limit on what enters the switch from a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RateLimit {
+    /// Bits per second.
+    pub rate: u64,
+    /// Depth of the token bucket in bytes. Default: [`default_burst`](crate::default_burst) of the rate.
+    #[serde(rename = "rate_burst")]
+    pub burst: u64,
+    /// What happens above the rate. Default police.
+    #[serde(rename = "rate_mode")]
+    pub mode: MeterMode,
+}
+
+/// Which VLANs a port carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vlan {
+    /// Untagged frames of this one VLAN (`vlan_access`).
+    Access(u16),
+    /// Tagged frames.
+    Trunk {
+        /// VLANs carried, ascending, the native one included; `None` carries all (`vlan_trunk = "all"`).
+        allowed: Option<Vec<u16>>,
+        /// VLAN of untagged frames (`vlan_native`); 0 leaves them in VLAN 0, outside every VLAN.
+        native: u16,
+    },
+}
+
+impl Default for Vlan {
+    fn default() -> Self {
+        Self::Trunk { allowed: None, native: 0 }
+    }
+}
+
+impl Serialize for Vlan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match self {
+            Self::Access(vlan) => map.serialize_entry("vlan_access", vlan)?,
+            Self::Trunk { allowed, native } => {
+                match allowed {
+                    Some(list) => map.serialize_entry("vlan_trunk", list)?,
+                    None => map.serialize_entry("vlan_trunk", "all")?,
+                }
+                if *native != 0 {
+                    map.serialize_entry("vlan_native", native)?;
+                }
+            }
+        }
+        map.end()
+    }
+}
+
+/// What a port connects to (`kind`), with the keys of that kind.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum PortKind {
+    /// Shared-memory rings of a client process.
+    Ring(RingPort),
+    /// A TAP interface.
+    Tap(TapPort),
+    /// An existing network interface through a packet socket.
+    Packet(PacketPort),
+    /// Frames from and to capture files.
+    Pcap(PcapPort),
+    /// Takes everything, gives nothing.
+    Null,
+    /// A cable to a patch port of another switch in this file.
+    Patch(PatchPort),
+}
+
+impl PortKind {
+    /// The word for this kind in TOML, messages and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ring(_) => "ring",
+            Self::Tap(_) => "tap",
+            Self::Packet(_) => "packet",
+            Self::Pcap(_) => "pcap",
+            Self::Null => "null",
+            Self::Patch(_) => "patch",
+        }
+    }
+}
+
+/// Keys of `kind = "ring"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RingPort {
+    /// Rings from the client to the switch, 1 to 16. Default 1.
+    pub tx_rings: u16,
+    /// Rings from the switch to the client, 1 to 16. Default 1.
+    pub rx_rings: u16,
+    /// Slots in each ring, a power of two from 16 to 32768. Default 1024.
+    pub slots: u32,
+    /// Bytes in each buffer, 64 to 65536. Default 2048.
+    pub buf_size: u32,
+    /// Memory this port may take, in bytes. Default: what the switch allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<u64>,
+    /// Users, by name or number, who may open the port. Empty, and no groups either: whoever may open
+    /// the socket.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_users: Vec<String>,
+    /// Groups, by name or number, whose members may open the port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_groups: Vec<String>,
+}
+
+/// Keys of `kind = "tap"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TapPort {
+    /// Name of the interface, up to 15 bytes. Default: the port's name.
+    pub ifname: String,
+    /// Network namespace: a name under `/run/netns` or an absolute path. Default: the daemon's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// Queues, 1 to 16. Default 1.
+    pub queues: u16,
+    /// MTU in bytes, 68 to 65521. Default: the kernel's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Address of the interface. Default: the kernel's choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Whether checksums and segmentation are left to this side (vnet header). Default true.
+    pub offload: bool,
+    /// IP addresses to set on the interface. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IfAddr>,
+    /// Whether to bring the interface up. Default true.
+    pub up: bool,
+}
+
+/// Keys of `kind = "packet"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PacketPort {
+    /// Name of the interface. Required.
+    pub interface: String,
+    /// Network namespace: a name under `/run/netns` or an absolute path. Default: the daemon's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// Whether to take frames for any address. Default true.
+    pub promiscuous: bool,
+    /// Whether checksums and segmentation are left to the kernel (vnet header). Default true.
+    pub offload: bool,
+}
+
+/// Keys of `kind = "pcap"`. At least one of `read` and `write` is set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PcapPort {
+    /// File whose frames enter the switch. Default none.
+    pub read: Option<PathBuf>,
+    /// File that frames leaving the switch are written to. Default none.
+    pub write: Option<PathBuf>,
+    /// When the frames of `read` are sent: `timing` or `pps`. Default original.
+    pub timing: Timing,
+    /// How often `read` is sent (`loop`); 0 is for ever. Default 1.
+    pub repeat: u64,
+}
+
+/// When the frames of a capture file are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Timing {
+    /// With the gaps the file recorded.
+    Original,
+    /// As fast as the switch takes them.
+    Asap,
+    /// This many frames per second (`pps`), more than 0 and at most 1e9.
+    Pps(f64),
+}
+
+impl Serialize for PcapPort {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(path) = &self.write {
+            map.serialize_entry("write", path)?;
+        }
+        // Without a file to read the other keys would be refused when read back.
+        if let Some(path) = &self.read {
+            map.serialize_entry("read", path)?;
+            map.serialize_entry("loop", &self.repeat)?;
+            match self.timing {
+                Timing::Pps(pps) => map.serialize_entry("pps", &pps)?,
+                timing => map.serialize_entry("timing", &timing)?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// Keys of `kind = "patch"`; typed as `peer = "switch:port"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatchPort {
+    /// Switch at the other end; not this one.
+    pub peer_switch: String,
+    /// Patch port of that switch, whose peer is this port.
+    pub peer_port: String,
+}
+
+impl Serialize for PatchPort {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(1))?;
+        map.serialize_entry("peer", &format!("{}:{}", self.peer_switch, self.peer_port))?;
+        map.end()
+    }
+}
+
+/// An IP address with its prefix length, written `10.0.0.1/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IfAddr {
+    /// The address.
+    pub addr: IpAddr,
+    /// Prefix length in bits, up to 32 (IPv4) or 128 (IPv6).
+    pub prefix: u8,
+}
+
+impl fmt::Display for IfAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.addr, self.prefix)
+    }
+}
+
+impl FromStr for IfAddr {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let help = "an address and its prefix length, like \"10.0.0.1/24\" or \"fd00::1/64\"";
+        let wrong = |what: String| UnitError::new(what, help);
+        let (addr, prefix) =
+            text.split_once('/').ok_or_else(|| wrong(format!("`{text}` has no prefix length")))?;
+        let addr: IpAddr = addr.parse().map_err(|_| wrong(format!("`{addr}` is not an IP address")))?;
+        let most = if addr.is_ipv4() { 32 } else { 128 };
+        match prefix.parse() {
+            Ok(prefix) if prefix <= most => Ok(Self { addr, prefix }),
+            _ => Err(wrong(format!("prefix length `{prefix}` is not from 0 to {most}"))),
+        }
+    }
+}
+
+impl Serialize for IfAddr {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        show::text(self, serializer)
+    }
+}

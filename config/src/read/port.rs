@@ -1,0 +1,216 @@
+//! One port: the common keys, then those of its kind.
+
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+use super::config::{LEAST_MEMORY, MOST_MEMORY};
+use super::tables::{BURST, MODES};
+use crate::keys::KINDS;
+use crate::port::{
+    IfAddr, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit, RingPort, TapPort, Timing,
+    Vlan,
+};
+use crate::reader::Reader;
+use crate::valid::{MeterMode, default_burst};
+use crate::value::{
+    At, account, boolean, int, is_name, list, name, one_of, parsed, positive, rate, size, string, unicast,
+    word,
+};
+
+pub(super) fn port(r: &mut Reader<'_>) -> Port {
+    let kind = r.need("kind", kind);
+    match KINDS.iter().find(|s| s.kind.is_some() && s.kind == kind) {
+        Some(section) => r.also([*section]),
+        // Without a kind, any kind's keys may have been meant.
+        None => r.also(KINDS),
+    }
+    let name = r.need("name", name).unwrap_or_default();
+    let overflow = if kind == Some("pcap") { Overflow::Backpressure } else { Overflow::Drop };
+    let port = Port {
+        overflow: r.or(
+            "overflow",
+            overflow,
+            word(&[("drop", Overflow::Drop), ("backpressure", Overflow::Backpressure)]),
+        ),
+        mac_limit: r.or("mac_limit", 0, int(0..=4_194_304)),
+        allowed_macs: r.or("allowed_macs", Vec::new(), list(unicast)),
+        learn: r.or("learn", true, boolean),
+        vlan: vlan(r),
+        limit: limit(r),
+        kind: match kind {
+            Some("ring") => PortKind::Ring(ring(r)),
+            Some("tap") => PortKind::Tap(tap(r, &name)),
+            Some("packet") => PortKind::Packet(packet(r)),
+            Some("pcap") => PortKind::Pcap(pcap(r)),
+            Some("patch") => PortKind::Patch(patch(r)),
+            _ => PortKind::Null,
+        },
+        name,
+    };
+    r.finish();
+    port
+}
+
+fn kind(at: At<'_>) -> Option<&'static str> {
+    let kinds = || KINDS.iter().filter_map(|section| section.kind);
+    let expected = format!("expected {}", one_of(kinds()));
+    let Some(text) = at.value.get_ref().as_str() else { return at.wrong_type(&one_of(kinds())) };
+    kinds().find(|kind| *kind == text).or_else(|| at.refuse(format!("unknown port kind {text:?}"), expected))
+}
+
+fn vlan(r: &Reader<'_>) -> Vlan {
+    let id = || int::<u16>(1..=4094);
+    let access = r.get("vlan_access", id());
+    let native = r.or("vlan_native", 0, id());
+    let allowed = r.get("vlan_trunk", |at| match at.value.get_ref() {
+        DeValue::String(text) if text == "all" => None,
+        DeValue::Array(array) if array.is_empty() => {
+            at.refuse("`vlan_trunk` lets nothing through", "list VLANs, or write \"all\"")
+        }
+        DeValue::Array(_) => list(id())(at),
+        DeValue::String(text) => at.refuse(
+            format!("`vlan_trunk` cannot be {text:?}"),
+            "expected \"all\" or an array of VLANs from 1 to 4094",
+        ),
+        _ => at.wrong_type("\"all\" or an array of VLANs from 1 to 4094"),
+    });
+    if r.at("vlan_access").is_some() {
+        for at in [r.at("vlan_trunk"), r.at("vlan_native")].into_iter().flatten() {
+            let help = "a port is either an access port or a trunk: remove one of the two";
+            at.report(format!("`{}` does not go with `vlan_access`", at.key), help);
+        }
+    }
+    match access {
+        Some(vlan) => Vlan::Access(vlan),
+        None => {
+            // A native VLAN is always carried, as in Open vSwitch.
+            let allowed = allowed.map(|mut list| {
+                list.extend(Some(native).filter(|native| *native != 0));
+                list.sort_unstable();
+                list.dedup();
+                list
+            });
+            Vlan::Trunk { allowed, native }
+        }
+    }
+}
+
+fn limit(r: &Reader<'_>) -> Option<RateLimit> {
+    let rate = r.get("rate", rate);
+    let burst = r.get("rate_burst", size(BURST));
+    let mode = r.or("rate_mode", MeterMode::Police, word(MODES));
+    if r.at("rate").is_none() {
+        for at in [r.at("rate_burst"), r.at("rate_mode")].into_iter().flatten() {
+            at.report(format!("`{}` without `rate`", at.key), "add `rate`, or remove this");
+        }
+    }
+    rate.map(|rate| RateLimit { rate, burst: burst.unwrap_or_else(|| default_burst(rate)), mode })
+}
+
+fn ring(r: &Reader<'_>) -> RingPort {
+    RingPort {
+        tx_rings: r.or("tx_rings", 1, int(1..=16)),
+        rx_rings: r.or("rx_rings", 1, int(1..=16)),
+        slots: r.or("slots", 1024, slots),
+        buf_size: r.or("buf_size", 2048, |at| size(64..=65536)(at).and_then(|n| u32::try_from(n).ok())),
+        memory_limit: r.get("memory_limit", size(LEAST_MEMORY..=MOST_MEMORY)),
+        allow_users: r.or("allow_users", Vec::new(), list(account)),
+        allow_groups: r.or("allow_groups", Vec::new(), list(account)),
+    }
+}
+
+fn slots(at: At<'_>) -> Option<u32> {
+    let n: u32 = int(16..=32768)(at)?;
+    if n.is_power_of_two() {
+        return Some(n);
+    }
+    let above = n.next_power_of_two();
+    at.refuse(
+        format!("`slots` is no power of two: {n}"),
+        format!("the nearest are {} and {above}", above / 2),
+    )
+}
+
+fn tap(r: &Reader<'_>, name: &str) -> TapPort {
+    TapPort {
+        ifname: r.or("ifname", name.to_owned(), ifname),
+        netns: r.get("netns", netns),
+        queues: r.or("queues", 1, int(1..=16)),
+        mtu: r.get("mtu", int(68..=65521)),
+        mac: r.get("mac", unicast),
+        offload: r.or("offload", true, boolean),
+        addresses: r.or("addresses", Vec::new(), list(parsed::<IfAddr>("an address like \"10.0.0.1/24\""))),
+        up: r.or("up", true, boolean),
+    }
+}
+
+fn packet(r: &Reader<'_>) -> PacketPort {
+    PacketPort {
+        interface: r.need("interface", ifname).unwrap_or_default(),
+        netns: r.get("netns", netns),
+        promiscuous: r.or("promiscuous", true, boolean),
+        offload: r.or("offload", true, boolean),
+    }
+}
+
+/// A name the kernel takes for an interface (`dev_valid_name`); `%` would make it a pattern.
+fn ifname(at: At<'_>) -> Option<String> {
+    let text = string(at)?;
+    let bad = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace() || c.is_control();
+    if text.len() <= 15 && text != "." && text != ".." && !text.contains(bad) {
+        return Some(text);
+    }
+    let help = "expected 1 to 15 bytes without `/`, `:`, `%` or spaces";
+    at.refuse(format!("{text:?} is not an interface name"), help)
+}
+
+fn netns(at: At<'_>) -> Option<String> {
+    let text = string(at)?;
+    if text.starts_with('/') || !(text.contains('/') || text == "." || text == "..") {
+        return Some(text);
+    }
+    at.refuse(
+        format!("{text:?} is not a network namespace"),
+        "expected a name under /run/netns or an absolute path",
+    )
+}
+
+fn pcap(r: &Reader<'_>) -> PcapPort {
+    let path = |key| r.get(key, string).map(PathBuf::from);
+    let (read, write) = (path("read"), path("write"));
+    let timing = r.get("timing", word(&[("original", Timing::Original), ("asap", Timing::Asap)]));
+    let pps = r.get("pps", positive(1e9)).map(Timing::Pps);
+    let repeat = r.or("loop", 1, int(0..=i128::from(u32::MAX)));
+    match (r.at("read"), r.at("write")) {
+        (None, None) => {
+            let help = "add `read = …` (file to send) or `write = …` (file to record to)";
+            r.sink.report(&r.span, "a pcap port needs `read` or `write`", help);
+        }
+        (None, Some(_)) => {
+            for at in [r.at("timing"), r.at("pps"), r.at("loop")].into_iter().flatten() {
+                at.report(format!("`{}` without `read`", at.key), "add `read`, or remove this");
+            }
+        }
+        (Some(_), Some(at)) if read.is_some() && read == write => {
+            at.report("`write` would overwrite the file that is read", "write to another file");
+        }
+        _ => {}
+    }
+    if let (Some(_), Some(at)) = (r.at("timing"), r.at("pps")) {
+        at.report("`pps` does not go with `timing`", "remove one of the two");
+    }
+    PcapPort { read, write, timing: pps.or(timing).unwrap_or(Timing::Original), repeat }
+}
+
+/// The peer is checked once all switches are read; one that could not be read stays empty.
+fn patch(r: &Reader<'_>) -> PatchPort {
+    let expected = "expected \"switch:port\", like \"vale1:x\"";
+    let peer = r.need("peer", |at| {
+        let text = at.str("\"switch:port\"")?;
+        let parts = text.split_once(':').filter(|(switch, port)| is_name(switch) && is_name(port));
+        parts.or_else(|| at.refuse(format!("{text:?} is not a port of a switch"), expected))
+    });
+    let (switch, port) = peer.unwrap_or_default();
+    PatchPort { peer_switch: switch.to_owned(), peer_port: port.to_owned() }
+}

@@ -1,0 +1,200 @@
+//! Arbitrary valid switches.
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use std::time::Duration;
+use valecast_config::{
+    Bucket, Direction, Group, IfAddr, Mac, Meter, MeterMode, Mirror, Overflow, PacketPort, PcapPort, Port,
+    PortKind, RateLimit, RingPort, SocketAccess, StaticEntry, Switch, TapPort, Timing, Vlan,
+};
+
+/// Few names, so that two switches share many.
+fn name() -> impl Strategy<Value = String> {
+    select(vec!["a", "b", "c", "d", "e.f", "g-h"]).prop_map(str::to_owned)
+}
+
+fn unicast() -> impl Strategy<Value = Mac> {
+    (0..6_u8).prop_map(|last| Mac([2, 0, 0, 0, 0, last]))
+}
+
+fn mode() -> impl Strategy<Value = MeterMode> {
+    select(vec![MeterMode::Police, MeterMode::Shape])
+}
+
+fn vlan() -> impl Strategy<Value = Vlan> {
+    prop_oneof![
+        (1..=4094_u16).prop_map(Vlan::Access),
+        (0..=3_u16).prop_map(|native| Vlan::Trunk { allowed: None, native }),
+        (btree_set(4..=4094_u16, 1..4), 0..=1_u16).prop_map(|(mut allowed, native)| {
+            allowed.extend(Some(native).filter(|native| *native != 0));
+            Vlan::Trunk { allowed: Some(allowed.into_iter().collect()), native }
+        }),
+    ]
+}
+
+fn timing() -> impl Strategy<Value = Timing> {
+    prop_oneof![
+        Just(Timing::Original),
+        Just(Timing::Asap),
+        (1..1_000_000_u32).prop_map(|n| Timing::Pps(f64::from(n) / 8.0))
+    ]
+}
+
+fn kind() -> impl Strategy<Value = PortKind> {
+    let ring = (1..=16_u16, 4..=15_u32, 64..=65536_u32, option::of(65536..1_u64 << 40), vec(name(), 0..2));
+    let tap = (
+        name(),
+        option::of(name()),
+        option::of(68..=65521_u32),
+        option::of(unicast()),
+        any::<(bool, [u8; 4])>(),
+    );
+    prop_oneof![
+        ring.prop_map(|(rings, slots, buf_size, memory_limit, names)| PortKind::Ring(RingPort {
+            tx_rings: rings,
+            rx_rings: 17 - rings,
+            slots: 1 << slots,
+            buf_size,
+            memory_limit,
+            allow_users: names.clone(),
+            allow_groups: names,
+        })),
+        tap.prop_map(|(ifname, netns, mtu, mac, (flag, addr))| PortKind::Tap(TapPort {
+            ifname,
+            netns,
+            queues: 3,
+            mtu,
+            mac,
+            offload: flag,
+            addresses: vec![IfAddr { addr: addr.into(), prefix: 24 }],
+            up: !flag,
+        })),
+        (name(), option::of(Just("/run/netns/x".to_owned())), any::<bool>()).prop_map(
+            |(interface, netns, flag)| {
+                PortKind::Packet(PacketPort { interface, netns, promiscuous: flag, offload: !flag })
+            }
+        ),
+        (any::<bool>(), timing(), any::<u32>()).prop_map(|(write, timing, repeat)| PortKind::Pcap(
+            PcapPort {
+                read: Some("in.pcap".into()),
+                write: write.then(|| "out.pcap".into()),
+                timing,
+                repeat: repeat.into(),
+            }
+        )),
+        Just(PortKind::Pcap(PcapPort {
+            read: None,
+            write: Some("out.pcap".into()),
+            timing: Timing::Original,
+            repeat: 1
+        })),
+        Just(PortKind::Null),
+    ]
+}
+
+fn port() -> impl Strategy<Value = Port> {
+    let limit = (1..1_u64 << 40, 64..1_u64 << 30, mode());
+    let limit = option::of(limit.prop_map(|(rate, burst, mode)| RateLimit { rate, burst, mode }));
+    let overflow = select(vec![Overflow::Drop, Overflow::Backpressure]);
+    (overflow, 0..3_u32, vec(unicast(), 0..2), any::<bool>(), vlan(), limit, kind()).prop_map(
+        |(overflow, mac_limit, allowed_macs, learn, vlan, limit, kind)| Port {
+            name: String::new(),
+            overflow,
+            mac_limit,
+            allowed_macs,
+            learn,
+            vlan,
+            limit,
+            kind,
+        },
+    )
+}
+
+fn meter() -> impl Strategy<Value = Meter> {
+    (1..4_u64, 64..66_u64, mode()).prop_map(|(rate, burst, mode)| Meter {
+        name: String::new(),
+        rate,
+        burst,
+        mode,
+    })
+}
+
+/// A group before it knows what it may refer to: its references, as indices into what there is.
+type Draft = (Option<Index>, Option<Index>, Vec<(Index, Option<Mac>)>);
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let bucket = (any::<Index>(), option::of(unicast()));
+    (option::of(any::<Index>()), option::of(any::<Index>()), vec(bucket, 1..4))
+}
+
+/// An arbitrary valid switch without patch ports (these need a second switch). Always `vale9`, and equal
+/// in what only a restart can change.
+pub fn switch() -> impl Strategy<Value = Switch> {
+    let groups = btree_map(name(), draft(), 0..5).prop_flat_map(|drafts| {
+        // Distinct addresses in any order, so that groups of two switches swap theirs.
+        let addresses: Vec<u8> = (0..).take(drafts.len()).collect();
+        (Just(drafts), Just(addresses).prop_shuffle())
+    });
+    let statics = btree_map((unicast(), 0..2_u16), any::<Index>(), 0..3);
+    let mirrors = vec((any::<Index>(), any::<Index>()), 0..2);
+    let limits = (8..12_usize, 4..6_usize, 65536..70000_u64, 0..3_u64);
+    (btree_map(name(), port(), 0..5), btree_map(name(), meter(), 0..3), groups, statics, mirrors, limits)
+        .prop_map(
+            |(
+                ports,
+                meters,
+                (drafts, addresses),
+                statics,
+                mirrors,
+                (max_groups, max_buckets, memory_limit, ageing),
+            )| {
+                let ports: Vec<Port> = ports.into_iter().map(|(name, port)| Port { name, ..port }).collect();
+                let meters: Vec<Meter> =
+                    meters.into_iter().map(|(name, meter)| Meter { name, ..meter }).collect();
+                let named = |index: &Index| ports[index.index(ports.len())].name.clone();
+                let group = |((name, (ingress, meter, buckets)), address): ((String, Draft), u8)| Group {
+                    name,
+                    address: Mac([1, 0, 0x5e, 0, 0, address]),
+                    ingress: ingress.as_ref().map(named),
+                    meter: meter
+                        .filter(|_| !meters.is_empty())
+                        .map(|i| meters[i.index(meters.len())].name.clone()),
+                    buckets: buckets
+                        .iter()
+                        .map(|(i, set_dst)| Bucket { port: named(i), set_dst: *set_dst })
+                        .collect(),
+                };
+                // What refers to ports can only be where there are some.
+                let some = |n: usize| if ports.is_empty() { 0 } else { n };
+                let groups = drafts.into_iter().zip(addresses).take(some(99)).map(group).collect();
+                let statics = statics.into_iter().take(some(99));
+                let statics = statics
+                    .map(|((mac, vlan), port)| StaticEntry { mac, vlan, port: named(&port) })
+                    .collect();
+                let mirrors = mirrors.iter().take(some(99)).map(|(from, to)| (vec![named(from)], named(to)));
+                let mirrors = mirrors.filter(|(from, to)| !from.contains(to));
+                let mirrors =
+                    mirrors.map(|(from, to)| Mirror { from, to, direction: Direction::Out }).collect();
+                Switch {
+                    name: "vale9".into(),
+                    workers: 1,
+                    cpus: vec![],
+                    spin: Duration::from_nanos(1500),
+                    burst: 32,
+                    ageing: Duration::from_millis(ageing),
+                    fdb_entries: 16,
+                    max_groups,
+                    max_buckets,
+                    memory_limit,
+                    socket: SocketAccess { mode: 0o66, owner: Some("root".into()), group: None },
+                    ports,
+                    statics,
+                    mirrors,
+                    meters,
+                    groups,
+                }
+            },
+        )
+}

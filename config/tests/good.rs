@@ -1,0 +1,153 @@
+//! What a correct file becomes, that it is written back as the same, and single objects.
+
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use valecast_config::{
+    Config, Direction, Group, Mac, Meter, MeterMode, Overflow, PatchPort, Port, PortKind, Switch, Timing,
+    Vlan, default_burst, group_from_json, meter_from_json, parse_group, parse_meter, parse_port,
+    port_from_json,
+};
+
+fn good() -> Config {
+    Config::parse("good.toml", include_str!("good.toml")).expect("a good file")
+}
+
+#[test]
+fn every_key_arrives() {
+    let config = good();
+    assert_eq!(config.run_dir, PathBuf::from("/tmp/valecast-test"));
+    assert_eq!(config.api_listen, Some("127.0.0.1:9464".parse().unwrap()));
+    let [vale0, vale1] = config.switches.as_slice() else { panic!("two switches") };
+    assert_eq!((vale0.workers, &vale0.cpus[..]), (2, &[2, 3][..]));
+    assert_eq!((vale0.spin, vale0.ageing), (Duration::from_micros(1500), Duration::ZERO));
+    assert_eq!(vale0.memory_limit, 64 << 20);
+    assert_eq!(vale0.socket.mode, 0o660);
+    assert_eq!(vale0.socket.group.as_deref(), Some("44"));
+    let [a, t, eth, p, x] = vale0.ports.as_slice() else { panic!("five ports") };
+
+    assert_eq!(a.vlan, Vlan::Access(10));
+    let limit = a.limit.as_ref().unwrap();
+    assert_eq!((limit.rate, limit.burst, limit.mode), (500_000_000, 625_000, MeterMode::Police));
+    let PortKind::Ring(ring) = &a.kind else { panic!("ring") };
+    assert_eq!((ring.tx_rings, ring.rx_rings, ring.slots, ring.buf_size), (2, 1, 2048, 2048));
+    assert_eq!(ring.allow_users, ["alice", "1000"]);
+
+    assert_eq!(t.vlan, Vlan::Trunk { allowed: Some(vec![10, 20, 30]), native: 10 });
+    assert_eq!(t.overflow, Overflow::Backpressure);
+    let PortKind::Tap(tap) = &t.kind else { panic!("tap") };
+    assert_eq!(tap.ifname, "tap-t");
+    assert_eq!(tap.addresses[1].to_string(), "fd00::1/64");
+
+    assert_eq!((eth.mac_limit, eth.learn, eth.kind.name()), (100, false, "packet"));
+    assert_eq!(eth.allowed_macs, [Mac([2, 0, 0, 0, 0, 2])]);
+    let PortKind::Pcap(pcap) = &p.kind else { panic!("pcap") };
+    assert_eq!((pcap.timing, pcap.repeat, p.overflow), (Timing::Pps(1000.0), 0, Overflow::Backpressure));
+    assert_eq!(x.kind, PortKind::Patch(PatchPort { peer_switch: "vale1".into(), peer_port: "x".into() }));
+
+    assert_eq!(vale0.statics[0].vlan, 10);
+    assert_eq!(vale0.mirrors[0].direction, Direction::In);
+    assert_eq!((vale0.meters[0].burst, vale0.meters[0].mode), (1_250_000, MeterMode::Shape));
+    assert_eq!(vale0.groups[0].buckets[1].set_dst, Some(Mac([2, 0, 0, 0, 0, 10])));
+
+    // vale1 says nothing: everything at its default.
+    assert_eq!((vale1.workers, vale1.burst, vale1.fdb_entries), (1, 256, 65536));
+    assert_eq!((vale1.spin, vale1.ageing), (Duration::from_micros(50), Duration::from_secs(300)));
+    assert_eq!((vale1.max_groups, vale1.max_buckets, vale1.memory_limit), (1024, 32, 4 << 30));
+    assert_eq!(vale1.ports[1].vlan, Vlan::default());
+}
+
+#[test]
+fn a_tap_is_called_like_its_port() {
+    let PortKind::Tap(tap) = parse_port("t", "name = \"t9\"\nkind = \"tap\"").unwrap().kind else {
+        panic!("tap")
+    };
+    assert_eq!((tap.ifname.as_str(), tap.offload, tap.up, tap.queues), ("t9", true, true, 1));
+}
+
+#[test]
+fn bursts_have_a_floor() {
+    assert_eq!(default_burst(1_000), 65536);
+    assert_eq!(default_burst(8_000_000_000), 10_000_000);
+}
+
+#[test]
+fn load_reads_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vale.toml");
+    std::fs::write(&path, include_bytes!("good.toml")).unwrap();
+    assert_eq!(Config::load(&path), Ok(good()));
+    std::fs::write(&path, b"run_dir = \"\xff\"").unwrap();
+    assert!(Config::load(&path).unwrap_err().to_string().contains("byte 11 is not UTF-8"));
+    let missing = Config::load(dir.path().join("none.toml")).unwrap_err();
+    assert!(missing.to_string().contains("cannot read the file"));
+    assert!(missing.to_string().contains("none.toml"));
+}
+
+#[test]
+fn json_takes_the_same_keys() {
+    let port = r#"{ "name": "t", "kind": "tap", "mtu": 1400, "mac": null, "rate": 1000000000, "vlan_trunk": [1, 2] }"#;
+    let toml = "name = \"t\"\nkind = \"tap\"\nmtu = 1400\nrate = \"1Gbit/s\"\nvlan_trunk = [1, 2]";
+    assert_eq!(port_from_json(port).unwrap(), parse_port("x", toml).unwrap());
+    let group =
+        r#"{ "name": "g", "address": "01:00:00:00:00:01", "buckets": [{ "port": "a", "set_dst": null }] }"#;
+    let toml = "name = \"g\"\naddress = \"01:00:00:00:00:01\"\nbuckets = [{ port = \"a\" }]";
+    assert_eq!(group_from_json(group).unwrap(), parse_group("x", toml).unwrap());
+    let meter = r#"{ "name": "m", "rate": "10kbit/s", "mode": "police" }"#;
+    let toml = "name = \"m\"\nrate = 10_000\nmode = \"police\"";
+    assert_eq!(meter_from_json(meter).unwrap(), parse_meter("x", toml).unwrap());
+
+    let wrong = port_from_json(r#"{ "name": "t", "kind": "tap", "mut": 1400, "queues": 0 }"#).unwrap_err();
+    assert_eq!(wrong.diagnostics.len(), 2);
+    assert!(wrong.to_string().contains("did you mean `mtu`?"));
+    for text in ["", "[]", "7", "{", "{\"name\": 99999999999999999999}"] {
+        assert!(port_from_json(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn single_objects_are_held_to_the_same_rules() {
+    let errors = parse_port("attach", "kind = \"ring\"\nslots = 3").unwrap_err();
+    let found: Vec<_> = errors.diagnostics.iter().map(|d| (d.line, d.message.as_str())).collect();
+    assert_eq!(found, [(1, "[[switch.port]] needs `name`"), (2, "`slots` is out of range: 3")]);
+    let errors = parse_group(
+        "group-add",
+        "name = \"g\"\naddress = \"00:00:00:00:00:00\"\nbuckets = [{port = \"a b\"}]",
+    );
+    assert_eq!(errors.unwrap_err().diagnostics.len(), 2);
+    assert_eq!(parse_meter("meter-add", "").unwrap_err().diagnostics.len(), 2);
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("plain data")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_is_shown_is_read_back(switch in common::switch()) {
+        let config = Config { switches: vec![switch], ..good() };
+        let text = toml::to_string(&config).unwrap();
+        prop_assert_eq!(&Config::parse("shown", &text).unwrap(), &config, "{}", text);
+        prop_assert_eq!(&serde_json::from_str::<Config>(&json(&config)).unwrap(), &config);
+
+        let switch = &config.switches[0];
+        prop_assert_eq!(&serde_json::from_str::<Switch>(&json(switch)).unwrap(), switch);
+        for port in &switch.ports {
+            prop_assert_eq!(&port_from_json(&json(port)).unwrap(), port);
+            prop_assert_eq!(&serde_json::from_str::<Port>(&json(port)).unwrap(), port);
+        }
+        for group in &switch.groups {
+            prop_assert_eq!(&group_from_json(&json(group)).unwrap(), group);
+            prop_assert_eq!(&serde_json::from_str::<Group>(&json(group)).unwrap(), group);
+        }
+        for meter in &switch.meters {
+            prop_assert_eq!(&meter_from_json(&json(meter)).unwrap(), meter);
+            prop_assert_eq!(&serde_json::from_str::<Meter>(&json(meter)).unwrap(), meter);
+        }
+    }
+}

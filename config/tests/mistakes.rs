@@ -1,0 +1,291 @@
+//! Every mistake is reported where it is, with what would be right; and all of them at once.
+
+use valecast_config::{Config, ConfigErrors};
+
+fn errors(text: &str) -> ConfigErrors {
+    Config::parse("vale.toml", text).expect_err(text)
+}
+
+/// Asserts that a file has exactly one mistake: where, what, and what would be right.
+#[track_caller]
+fn one(text: &str, place: (usize, usize), message: &str, help: &str) {
+    let errors = errors(text);
+    let [found] = errors.diagnostics.as_slice() else { panic!("not one mistake:\n{errors}") };
+    assert_eq!((found.message.as_str(), found.help.as_str()), (message, help), "\n{errors}");
+    assert_eq!((found.line, found.column), place, "\n{errors}");
+}
+
+/// The same for a port, whose keys start on line 5.
+#[track_caller]
+fn port(keys: &str, place: (usize, usize), message: &str, help: &str) {
+    one(&format!("[[switch]]\nname = \"v\"\n[[switch.port]]\nname = \"a\"\n{keys}"), place, message, help);
+}
+
+/// The same for tables that follow two ports, `a` and `b`; they start on line 9.
+#[track_caller]
+fn table(tables: &str, place: (usize, usize), message: &str, help: &str) {
+    let ports =
+        "[[switch.port]]\nname = \"a\"\nkind = \"null\"\n[[switch.port]]\nname = \"b\"\nkind = \"null\"\n";
+    one(&format!("[[switch]]\nname = \"v\"\n{ports}{tables}"), place, message, help);
+}
+
+#[test]
+fn many_mistakes_are_reported_at_once() {
+    insta::assert_snapshot!(errors(include_str!("mistakes.toml")));
+}
+
+#[test]
+fn syntax() {
+    let errors = errors("[[switch]]\nname = vale0\nworkers = \n");
+    assert_eq!(errors.diagnostics.iter().map(|d| (d.line, d.column)).collect::<Vec<_>>(), [(2, 8), (3, 11)]);
+    one(
+        "[[switch]]\ncpus = [1, 2\nname = \"v\"\n",
+        (3, 1),
+        "missing comma between array elements, expected `,`",
+        "",
+    );
+    one("[[switch]]\nname = \"v\"\nname = \"w\"", (3, 1), "duplicate key", "");
+}
+
+#[test]
+fn file() {
+    one("", (1, 1), "no [[switch]]", "add at least [[switch]] with a `name`");
+    one("[switch]\nname = \"v\"", (1, 1), "`switch` is a table", "expected [[switch]]");
+    let v = "\n[[switch]]\nname = \"v\"\n";
+    let help = "expected an IP address and a port, like \"127.0.0.1:9464\" or \"[::1]:9464\"";
+    one(&format!("[api]\nlisten = \"here\"{v}"), (2, 10), "\"here\" is no address to listen on", help);
+    one(
+        &format!("run_dir = \"\"{v}"),
+        (1, 11),
+        "`run_dir` is empty or contains NUL",
+        "leave the key out or give it a value",
+    );
+    one(&format!("rundir = \"/x\"{v}"), (1, 1), "unknown key `rundir`", "did you mean `run_dir`?");
+    one(&format!("[colour]{v}"), (1, 2), "unknown key `colour`", "known keys: run_dir, api, switch");
+    one(&format!("{v}{v}"), (6, 8), "switch name \"v\" is already used", "first used on line 3");
+}
+
+#[test]
+fn switch() {
+    let switch = |key: &str, place, message: &str, help: &str| {
+        one(&format!("[[switch]]\nname = \"v\"\n{key}"), place, message, help);
+    };
+    one("[[switch]]", (1, 1), "[[switch]] needs `name`", "add `name = …` (name)");
+    one(
+        "[[switch]]\nname = \"vale 0\"",
+        (2, 8),
+        "`name` is not a name: \"vale 0\"",
+        "expected 1 to 15 of A-Z a-z 0-9 _ . -",
+    );
+    switch("workers = \"2\"", (3, 11), "`workers` is a string", "expected a whole number from 1 to 64");
+    switch("workers = 65", (3, 11), "`workers` is out of range: 65", "expected a whole number from 1 to 64");
+    switch("workers = -1", (3, 11), "`workers` is out of range: -1", "expected a whole number from 1 to 64");
+    switch(
+        "cpus = [1, 2]",
+        (3, 8),
+        "`cpus` has 2 for `workers = 1`",
+        "expected one CPU for each worker, or none",
+    );
+    switch("spin = 50", (3, 8), "`spin` has no unit", "write \"50us\" or \"50s\"");
+    switch(
+        "spin = \"50\"",
+        (3, 8),
+        "`50` has no unit",
+        "a duration is a number and ns, us, ms, s, m or h, like \"50us\"",
+    );
+    switch(
+        "spin = \"11s\"",
+        (3, 8),
+        "`spin` is out of range: 11s",
+        "expected a duration up to \"10s\", with its unit",
+    );
+    let size = "expected a size from 64KiB to 1024TiB, like 2048 or \"64KiB\"";
+    switch("memory_limit = \"1KiB\"", (3, 16), "`memory_limit` is out of range: 1KiB", size);
+    switch("memory_limit = true", (3, 16), "`memory_limit` is a boolean", size);
+    let mode = "expected an octal string from \"0000\" to \"0777\", like \"0600\"";
+    switch("socket_mode = \"rw\"", (3, 15), "`socket_mode` cannot be \"rw\"", mode);
+    switch("socket_mode = \"1777\"", (3, 15), "`socket_mode` cannot be \"1777\"", mode);
+    switch("socket_mode = 600", (3, 15), "`socket_mode` is an integer", mode);
+}
+
+#[test]
+fn common_keys_of_ports() {
+    let kinds = "expected \"ring\", \"tap\", \"packet\", \"pcap\", \"null\" or \"patch\"";
+    port("kind = \"vxlan\"", (5, 8), "unknown port kind \"vxlan\"", kinds);
+    let help = "add `kind = …` (\"ring\", \"tap\", \"packet\", \"pcap\", \"null\" or \"patch\")";
+    port("", (3, 1), "[[switch.port]] needs `kind`", help);
+    let null = |key: &str, place, message: &str, help: &str| {
+        port(&format!("kind = \"null\"\n{key}"), place, message, help);
+    };
+    null(
+        "overflow = \"block\"",
+        (6, 12),
+        "`overflow` cannot be \"block\"",
+        "expected \"drop\" or \"backpressure\"",
+    );
+    null("learn = 1", (6, 9), "`learn` is an integer", "expected true or false");
+    let macs = "the first octet must be even, and not all octets zero";
+    null(
+        "allowed_macs = [\"ff:ff:ff:ff:ff:ff\"]",
+        (6, 17),
+        "ff:ff:ff:ff:ff:ff is no station's address",
+        macs,
+    );
+    null(
+        "vlan_access = 4095",
+        (6, 15),
+        "`vlan_access` is out of range: 4095",
+        "expected a whole number from 1 to 4094",
+    );
+    let either = "a port is either an access port or a trunk: remove one of the two";
+    null("vlan_access = 1\nvlan_trunk = [2]", (7, 14), "`vlan_trunk` does not go with `vlan_access`", either);
+    null("vlan_access = 1\nvlan_native = 2", (7, 15), "`vlan_native` does not go with `vlan_access`", either);
+    null("vlan_trunk = []", (6, 14), "`vlan_trunk` lets nothing through", "list VLANs, or write \"all\"");
+    null(
+        "vlan_trunk = [1, 0]",
+        (6, 18),
+        "`vlan_trunk` is out of range: 0",
+        "expected a whole number from 1 to 4094",
+    );
+    let trunk = "expected \"all\" or an array of VLANs from 1 to 4094";
+    null("vlan_trunk = \"any\"", (6, 14), "`vlan_trunk` cannot be \"any\"", trunk);
+    null("rate_burst = 9000", (6, 14), "`rate_burst` without `rate`", "add `rate`, or remove this");
+    let bits = "rates are in bits: multiply by 8 and write bit/s";
+    null("rate = \"1GB/s\"", (6, 8), "`GB/s` counts bytes", bits);
+    let rate = "expected a rate from 1bit/s to 100Tbit/s, like \"1Gbit/s\"";
+    null("rate = 0", (6, 8), "`rate` is out of range: 0", rate);
+    null(
+        "ifname = \"x\"",
+        (6, 1),
+        "key `ifname` belongs to kind tap, this port is null",
+        "remove it, or change `kind`",
+    );
+    let both = "key `netns` belongs to kind tap and kind packet, this port is null";
+    null("netns = \"x\"", (6, 1), both, "remove it, or change `kind`");
+}
+
+#[test]
+fn keys_of_kinds() {
+    let kind = |kind: &str, key: &str, place, message: &str, help: &str| {
+        port(&format!("kind = \"{kind}\"\n{key}"), place, message, help);
+    };
+    kind("ring", "rngs = 2", (6, 1), "unknown key `rngs`", "did you mean `tx_rings`?");
+    kind("ring", "slots = 1000", (6, 9), "`slots` is no power of two: 1000", "the nearest are 512 and 1024");
+    kind(
+        "ring",
+        "allow_users = [-1]",
+        (6, 16),
+        "`allow_users` is out of range: -1",
+        "expected a name or a number",
+    );
+    let ifname = "expected 1 to 15 bytes without `/`, `:`, `%` or spaces";
+    kind("tap", "ifname = \"a/b\"", (6, 10), "\"a/b\" is not an interface name", ifname);
+    let netns = "expected a name under /run/netns or an absolute path";
+    kind("tap", "netns = \"../x\"", (6, 9), "\"../x\" is not a network namespace", netns);
+    let address = "an address and its prefix length, like \"10.0.0.1/24\" or \"fd00::1/64\"";
+    kind("tap", "addresses = [\"10.0.0.1\"]", (6, 14), "`10.0.0.1` has no prefix length", address);
+    kind("tap", "addresses = [\"10.0.0.1/33\"]", (6, 14), "prefix length `33` is not from 0 to 32", address);
+    kind("tap", "addresses = [\"10.0.0/24\"]", (6, 14), "`10.0.0` is not an IP address", address);
+    let mac = "six pairs of hex digits, like \"02:00:00:00:00:01\"";
+    kind("tap", "mac = \"2:0:0:0:0:1\"", (6, 7), "`2:0:0:0:0:1` is not an Ethernet address", mac);
+    kind("packet", "", (3, 1), "[[switch.port]] needs `interface`", "add `interface = …` (interface name)");
+    let file = "add `read = …` (file to send) or `write = …` (file to record to)";
+    kind("pcap", "", (3, 1), "a pcap port needs `read` or `write`", file);
+    kind("pcap", "write = \"x\"\npps = 5", (7, 7), "`pps` without `read`", "add `read`, or remove this");
+    let pps = "`pps` does not go with `timing`";
+    kind("pcap", "read = \"x\"\npps = 5\ntiming = \"asap\"", (7, 7), pps, "remove one of the two");
+    let pps = "expected a number above 0, at most 1000000000";
+    kind("pcap", "read = \"x\"\npps = nan", (7, 7), "`pps` is out of range: nan", pps);
+    let same = "`write` would overwrite the file that is read";
+    kind("pcap", "read = \"x\"\nwrite = \"x\"", (7, 9), same, "write to another file");
+}
+
+#[test]
+fn patch_ports_come_in_pairs() {
+    let pair = |peer_of_a: &str, rest: &str, place, message: &str, help: &str| {
+        port(&format!("kind = \"patch\"\npeer = \"{peer_of_a}\"\n{rest}"), place, message, help);
+    };
+    let w = |port: &str| format!("[[switch]]\nname = \"w\"\n[[switch.port]]\nname = \"x\"\n{port}");
+    let form = "expected \"switch:port\", like \"vale1:x\"";
+    pair("x", "", (6, 8), "\"x\" is not a port of a switch", form);
+    let exist = "expected \"switch:port\" of a patch port in this file";
+    pair("w:x", "", (6, 8), "there is no port \"w:x\"", exist);
+    pair("v:a", "", (6, 8), "\"v:a\" is in the same switch", "a patch port joins two switches");
+    let help = "make it kind = \"patch\" and give it `peer = \"v:a\"`";
+    pair("w:x", &w("kind = \"null\""), (6, 8), "\"w:x\" is of kind null, not patch", help);
+    // Both ends are wrong here: the other one names a port that does not exist.
+    let errors = errors(&format!(
+        "[[switch]]\nname = \"v\"\n[[switch.port]]\nname = \"a\"\nkind = \"patch\"\npeer = \"w:x\"\n{}",
+        w("kind = \"patch\"\npeer = \"v:b\"")
+    ));
+    let messages: Vec<_> = errors.diagnostics.iter().map(|d| (d.line, d.message.as_str())).collect();
+    let expected = [(6, "\"w:x\" is patched to \"v:b\", not to this port"), (12, "there is no port \"v:b\"")];
+    assert_eq!(messages, expected);
+}
+
+#[test]
+fn references() {
+    let mac = "mac = \"02:00:00:00:00:01\"";
+    let table_of = |port: &str| format!("[[switch.static]]\n{mac}\nport = \"{port}\"\n");
+    table(
+        &table_of("zz-top"),
+        (11, 8),
+        "there is no port \"zz-top\" in this switch",
+        "expected \"a\" or \"b\"",
+    );
+    table(&table_of("A"), (11, 8), "there is no port \"A\" in this switch", "did you mean \"a\"?");
+    let twice = "02:00:00:00:00:01 in VLAN 0 is already used";
+    table(&format!("{}{}", table_of("a"), table_of("b")), (13, 7), twice, "first used on line 10");
+    let own = "[[switch.mirror]]\nfrom = [\"a\", \"b\"]\nto = \"a\"";
+    table(own, (11, 6), "\"a\" would mirror itself", "expected a port that is not among `from`");
+    table(
+        "[[switch.mirror]]\nfrom = []\nto = \"a\"",
+        (10, 8),
+        "`from` is empty",
+        "expected at least one port",
+    );
+    let again = "[[switch.port]]\nname = \"a\"\nkind = \"null\"";
+    table(again, (10, 8), "port name \"a\" is already used", "first used on line 4");
+    let meter = "[[switch.meter]]\nname = \"m\"\nrate = 1000\n";
+    table(&format!("{meter}{meter}"), (13, 8), "meter name \"m\" is already used", "first used on line 10");
+}
+
+#[test]
+fn groups() {
+    let group = |name: &str, last: u8, rest: &str| {
+        format!("[[switch.group]]\nname = \"{name}\"\naddress = \"01:00:00:00:00:0{last}\"\n{rest}\n")
+    };
+    let to_a = "buckets = [{ port = \"a\" }]";
+    table(&group("g", 1, "buckets = []"), (12, 11), "`buckets` is empty", "expected at least { port = … }");
+    table(
+        &group("g", 1, "buckets = 1"),
+        (12, 11),
+        "`buckets` is an integer",
+        "expected an array of tables: [{ … }]",
+    );
+    table(
+        &group("g", 1, ""),
+        (9, 1),
+        "[[switch.group]] needs `buckets`",
+        "add `buckets = …` (array of tables)",
+    );
+    let key = "buckets = [{ prt = \"a\", port = \"a\" }]";
+    table(&group("g", 1, key), (12, 14), "unknown key `prt`", "did you mean `port`?");
+    let meter = format!("meter = \"m\"\n{to_a}");
+    table(
+        &group("g", 1, &meter),
+        (12, 9),
+        "there is no meter \"m\" in this switch",
+        "this switch has no meters",
+    );
+    let two = format!("{}{}", group("g", 1, to_a), group("g", 2, to_a));
+    table(&two, (14, 8), "group name \"g\" is already used", "first used on line 10");
+    let two = format!("{}{}", group("g", 1, to_a), group("h", 1, to_a));
+    table(&two, (15, 11), "01:00:00:00:00:01 from any port is already used", "first used on line 11");
+
+    let limits = "[[switch]]\nname = \"v\"\nmax_groups = 1\nmax_buckets = 1\n[[switch.port]]\nname = \"a\"\nkind = \"null\"\n";
+    let two = format!("{limits}{}{}", group("g", 1, to_a), group("h", 2, to_a));
+    one(&two, (12, 1), "more than 1 groups", "remove groups, or raise `max_groups` above 1");
+    let two = format!("{limits}{}", group("g", 1, "buckets = [{ port = \"a\" }, { port = \"a\" }]"));
+    one(&two, (11, 11), "2 buckets, more than 1", "remove some, or raise `max_buckets` above 1");
+}
