@@ -1,0 +1,350 @@
+//! The switch's side of the rings. Nothing that a client can write is trusted: each word is read once,
+//! checked, and used.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::abi::SlotFlags;
+use crate::doorbell::{Call, Caller, Kick, bell};
+use crate::layout::Layout;
+use crate::ledger::Ledger;
+use crate::notify;
+use crate::region::{Desc, Region, RegionError, RingView};
+
+/// A slot that a client handed in, its fields read once.
+#[derive(Clone, Copy, Debug)]
+pub struct RawFrame {
+    /// Start of the buffer, valid for `len` bytes as long as the [`TxQueue`] lives. The client may write
+    /// there at any time: copy, then look at the copy.
+    pub data: NonNull<u8>,
+    /// Bytes in this slot.
+    pub len: u32,
+    /// The slot's flags.
+    pub flags: SlotFlags,
+}
+
+/// Why a slot was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadSlot {
+    /// The buffer index lies outside the region.
+    Buffer,
+    /// The length exceeds the buffer.
+    Length,
+}
+
+/// A client's transmit ring, seen from the switch. One worker owns it.
+#[derive(Debug)]
+pub struct TxQueue {
+    _region: Arc<Region>,
+    view: RingView,
+    mask: u32,
+    hwcur: u32,
+    kick: Arc<Kick>,
+    caller: Caller,
+    resets: Arc<AtomicU64>,
+}
+
+impl TxQueue {
+    /// Slots published by the client and not yet completed. A head outside the ring resets the ring:
+    /// whatever was pending is forgotten, and counted as a reset.
+    #[inline]
+    pub fn pending(&mut self) -> u32 {
+        // ORDERING: Acquire pairs with the client's Release of head: slots and buffers are visible.
+        let head = self.view.atok_head().load(Ordering::Acquire);
+        if head > self.mask {
+            self.reset();
+            return 0;
+        }
+        head.wrapping_sub(self.hwcur) & self.mask
+    }
+
+    #[cold]
+    fn reset(&mut self) {
+        self.resets.fetch_add(1, Ordering::Relaxed);
+        self.view.atok_head().store(self.hwcur, Ordering::Relaxed);
+        self.view.atok_cur().store(self.hwcur, Ordering::Relaxed);
+        self.publish();
+    }
+
+    /// The `i`-th pending slot.
+    #[inline]
+    pub fn frame(&self, i: u32) -> Result<RawFrame, BadSlot> {
+        let d = self.view.desc(self.hwcur.wrapping_add(i) & self.mask);
+        let data = self.view.buf(d.buf_idx).ok_or(BadSlot::Buffer)?;
+        if u32::from(d.len) > self.view.max_len {
+            return Err(BadSlot::Length);
+        }
+        Ok(RawFrame { data, len: d.len.into(), flags: d.flags() })
+    }
+
+    /// Asks for the buffer of the `i`-th slot to be fetched.
+    #[inline]
+    pub fn prefetch(&self, i: u32) {
+        self.view.prefetch_buf(self.view.desc(self.hwcur.wrapping_add(i) & self.mask).buf_idx);
+    }
+
+    /// `n` pending slots are done with; [`TxQueue::publish`] tells the client.
+    #[inline]
+    pub fn complete(&mut self, n: u32) {
+        self.hwcur = self.hwcur.wrapping_add(n) & self.mask;
+    }
+
+    /// Tells the client what was completed, and wakes it if it waits for that much room.
+    #[inline]
+    pub fn publish(&self) {
+        let v = &self.view;
+        // ORDERING: the client reads hwtail with Acquire; Release keeps our copies out of its slots before it.
+        v.ktoa_hwcur().store(self.hwcur, Ordering::Relaxed);
+        v.ktoa_hwtail().store(self.hwcur.wrapping_sub(1) & self.mask, Ordering::Release);
+        if notify::wanted_if(v.atok_need_kick(), || {
+            let room =
+                self.mask - (v.atok_head().load(Ordering::Relaxed).wrapping_sub(self.hwcur) & self.mask);
+            room >= wake_slots(v, self.mask)
+        }) {
+            self.caller.ring();
+        }
+    }
+
+    /// Wakes a client that waits for more room than there is; for a worker that goes to sleep.
+    pub fn settle(&self) {
+        if notify::wanted(self.view.atok_need_kick()) {
+            self.caller.ring();
+        }
+    }
+
+    /// Raises need_kick and looks again; `true`: nothing pending, the client will kick.
+    pub fn arm(&mut self) -> bool {
+        let (view, hwcur) = (self.view, self.hwcur);
+        // A wild head counts as work: `pending` deals with it.
+        notify::arm(view.ktoa_need_kick(), || view.atok_head().load(Ordering::Acquire) != hwcur)
+    }
+
+    /// The worker polls this ring again.
+    pub fn disarm(&self) {
+        notify::disarm(self.view.ktoa_need_kick());
+    }
+
+    /// What the client rings, to watch edge-triggered.
+    pub fn kick(&self) -> &Kick {
+        &self.kick
+    }
+
+    /// Bytes in a buffer.
+    pub fn stride(&self) -> usize {
+        self.view.stride()
+    }
+}
+
+/// How many slots a client wants before it is woken: its word, held to what can happen.
+#[inline]
+fn wake_slots(v: &RingView, mask: u32) -> u32 {
+    v.atok_wake_slots().load(Ordering::Relaxed).clamp(1, mask / 2)
+}
+
+/// A client's receive ring, seen from the switch. Any worker may deliver into it.
+#[derive(Debug)]
+pub struct RxQueue {
+    _region: Arc<Region>,
+    ring: usize,
+    view: RingView,
+    ledger: Ledger,
+    kick: Arc<Kick>,
+    caller: Caller,
+    resets: Arc<AtomicU64>,
+}
+
+impl RxQueue {
+    /// Claims up to `want` slots (see [`Ledger`]).
+    #[inline]
+    pub fn claim(&self, want: u32) -> u32 {
+        self.note_head();
+        self.ledger.claim(want)
+    }
+
+    #[inline]
+    fn note_head(&self) {
+        // ORDERING: Acquire: what the client read from its slots happened before we overwrite them.
+        let head = self.view.atok_head().load(Ordering::Acquire);
+        if self.ledger.release_to(head).is_err() {
+            self.reset();
+        }
+    }
+
+    #[cold]
+    fn reset(&self) {
+        self.resets.fetch_add(1, Ordering::Relaxed);
+        let head = self.ledger.reset();
+        self.view.atok_head().store(head, Ordering::Relaxed);
+        self.view.atok_cur().store(head, Ordering::Relaxed);
+    }
+
+    /// Gives claimed slots back.
+    #[inline]
+    pub fn unclaim(&self, n: u32) {
+        self.ledger.unclaim(n);
+    }
+
+    /// Turns claimed slots into positions.
+    #[inline]
+    pub fn reserve(&self, n: u32) -> u64 {
+        self.ledger.reserve(n)
+    }
+
+    /// Writes one slot at a reserved position: `head` bytes, then `tail_len` bytes from `tail`.
+    ///
+    /// # Safety
+    /// `head` and `tail` must be readable for `head_len` and `tail_len` bytes, the sum at most
+    /// [`RxQueue::max_len`], and `pos` reserved by the caller and not yet committed.
+    #[inline]
+    pub unsafe fn write(
+        &self,
+        pos: u64,
+        head: *const u8,
+        head_len: usize,
+        tail: *const u8,
+        tail_len: usize,
+        flags: SlotFlags,
+    ) {
+        debug_assert!(head_len + tail_len <= self.max_len());
+        let slot = self.ledger.slot(pos);
+        let mut idx = self.view.desc(slot).buf_idx;
+        let buf = match self.view.buf(idx) {
+            Some(b) => b,
+            None => {
+                // The client scribbled over its slot: give it the buffer it began with.
+                idx = self._region.layout().first_buf(self.ring, slot);
+                self.resets.fetch_add(1, Ordering::Relaxed);
+                match self.view.buf(idx) {
+                    Some(b) => b,
+                    None => return,
+                }
+            }
+        };
+        // SAFETY: `buf` has `stride` bytes inside the region and the caller vouches for the sources. The
+        // regions of two ports are different mappings, and within one a client only harms itself, so
+        // overlap is met with `copy`, not `copy_nonoverlapping`, where it can happen (own buffers).
+        unsafe {
+            let dst = buf.as_ptr();
+            copy_small(head, dst, head_len);
+            crate::region::copy_payload(tail, dst.add(head_len), tail_len);
+        }
+        let d = Desc { buf_idx: idx, len: (head_len + tail_len) as u16, flags: flags.bits() };
+        self.view.put_desc(slot, d);
+    }
+
+    /// Brings the slot and buffer that `ahead` positions from `pos` will use closer.
+    #[inline]
+    pub fn prefetch(&self, pos: u64) {
+        self.view.prefetch_buf(self.view.desc(self.ledger.slot(pos)).buf_idx);
+    }
+
+    /// Commits written slots and wakes the client if it waits for that many.
+    #[inline]
+    pub fn commit(&self, start: u64, n: u32) {
+        let v = &self.view;
+        // ORDERING: Release: the frames are visible to a client that reads hwtail with Acquire.
+        let published = self.ledger.commit(start, n, |tail| v.ktoa_hwtail().store(tail, Ordering::Release));
+        if published
+            && notify::wanted_if(v.atok_need_kick(), || {
+                self.ledger.unread() >= u64::from(wake_slots(v, v.nslots - 1))
+            })
+        {
+            self.caller.ring();
+        }
+    }
+
+    /// Wakes a client that waits for more frames than there are; for a worker that goes to sleep.
+    pub fn settle(&self) {
+        if self.ledger.unread() > 0 && notify::wanted(self.view.atok_need_kick()) {
+            self.caller.ring();
+        }
+    }
+
+    /// Raises need_kick, to hear of room; `true`: there is still room for fewer than `want` slots. Several
+    /// workers may wait here at once, so one that finds room leaves the flag up for the others.
+    pub fn arm(&self, want: u32) -> bool {
+        notify::arm_shared(self.view.ktoa_need_kick(), || {
+            let got = self.claim(want);
+            self.ledger.unclaim(got);
+            got >= want
+        })
+    }
+
+    /// What the client rings when it gave slots back.
+    pub fn kick(&self) -> &Kick {
+        &self.kick
+    }
+
+    /// Most bytes in one slot.
+    #[inline]
+    pub fn max_len(&self) -> usize {
+        self.view.max_len as usize
+    }
+
+    /// Slots that the client has not read yet.
+    pub fn unread(&self) -> u64 {
+        self.note_head();
+        self.ledger.unread()
+    }
+}
+
+#[inline]
+unsafe fn copy_small(src: *const u8, dst: *mut u8, len: usize) {
+    if len == 16 {
+        // SAFETY: the caller vouches for 16 bytes each; a fixed size compiles to two moves.
+        unsafe { std::ptr::copy_nonoverlapping(src, dst, 16) }
+    } else {
+        // SAFETY: the caller vouches for `len` bytes each.
+        unsafe { std::ptr::copy_nonoverlapping(src, dst, len) }
+    }
+}
+
+/// A new region with the switch's queues, and what goes to the client.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// The memory.
+    pub region: Arc<Region>,
+    /// One per transmit ring.
+    pub tx: Vec<TxQueue>,
+    /// One per receive ring.
+    pub rx: Vec<RxQueue>,
+    /// The client's ends, transmit rings first.
+    pub bells: Vec<(Arc<Kick>, Call)>,
+    /// Times a ring was reset because of what the client wrote.
+    pub resets: Arc<AtomicU64>,
+}
+
+/// Why an endpoint could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum EndpointError {
+    /// No memory.
+    #[error(transparent)]
+    Region(#[from] RegionError),
+    /// No doorbell.
+    #[error("doorbell: {0}")]
+    Doorbell(#[from] std::io::Error),
+}
+
+impl Endpoint {
+    /// Makes the memory and doorbells of port `name`. `exclusive`: one worker alone delivers into it.
+    pub fn new(layout: Layout, name: &str, exclusive: bool) -> Result<Self, EndpointError> {
+        let region = Arc::new(Region::create(layout, name)?);
+        let p = layout.params();
+        let resets = Arc::new(AtomicU64::new(0));
+        let (mut tx, mut rx, mut bells) = (Vec::new(), Vec::new(), Vec::new());
+        for ring in 0..layout.rings_total() {
+            let kick = Arc::new(Kick::new()?);
+            let (caller, call) = bell()?;
+            bells.push((kick.clone(), call));
+            let (view, resets, _region) = (region.ring(ring), resets.clone(), region.clone());
+            if ring < usize::from(p.tx_rings) {
+                tx.push(TxQueue { _region, view, mask: p.slots - 1, hwcur: 0, kick, caller, resets });
+            } else {
+                let ledger = Ledger::new(p.slots, exclusive);
+                rx.push(RxQueue { _region, ring, view, ledger, kick, caller, resets });
+            }
+        }
+        Ok(Self { region, tx, rx, bells, resets })
+    }
+}

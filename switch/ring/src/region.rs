@@ -1,0 +1,350 @@
+//! One port's shared memory: a sealed memfd, and the only code of the project that touches it.
+//!
+//! Both sides map the same bytes and either may write any of them at any time, so:
+//!
+//! - no Rust reference to plain memory in here is ever made on the switch's side; descriptors and CSB words
+//!   are atomics (which allow for concurrent writers), payload is reached by raw pointer and copied;
+//! - every offset comes from [`Layout`], which was validated once, and every index that the other side can
+//!   write is checked against it where it is used;
+//! - the memfd is sealed against shrinking and growing before anyone else gets it, so a mapping can never
+//!   run into SIGBUS.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use crate::abi::{CsbAtok, CsbKtoa, FIRST_BUF, IfHeader, NI_PRIV_MEM, RingHeader, SlotFlags};
+use crate::layout::Layout;
+
+/// Seals that a client checks before it trusts a region.
+const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
+
+/// Why a region could not be made or mapped.
+#[derive(Debug, thiserror::Error)]
+pub enum RegionError {
+    /// A system call failed.
+    #[error("shared memory of {bytes} bytes: {what}: {source}")]
+    Os {
+        /// What was being done.
+        what: &'static str,
+        /// Size of the region.
+        bytes: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The peer's memfd is not what it says.
+    #[error("shared memory: the descriptor is {0}")]
+    Untrusted(&'static str),
+}
+
+/// A mapped region.
+#[derive(Debug)]
+pub struct Region {
+    map: MmapRaw,
+    fd: OwnedFd,
+    layout: Layout,
+}
+
+impl Region {
+    /// Makes, seals, maps and initialises a region for the port `name` (switch's side).
+    pub fn create(layout: Layout, name: &str) -> Result<Self, RegionError> {
+        let bytes = layout.total();
+        let os = |what| move |e: nix::Error| RegionError::Os { what, bytes, source: e.into() };
+        let fd = memfd_create(c"valecast-port", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
+            .map_err(os("memfd_create"))?;
+        nix::unistd::ftruncate(&fd, bytes as i64).map_err(os("ftruncate"))?;
+        // All pages now: a machine out of memory says so here and not by a signal in the data path.
+        fallocate(&fd, FallocateFlags::empty(), 0, bytes as i64).map_err(os("fallocate"))?;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(SEALS)).map_err(os("F_ADD_SEALS"))?;
+        let region = Self::map(fd, layout)?;
+        region.init(name);
+        Ok(region)
+    }
+
+    /// Maps a region received from the switch (client's side), after checking its seals and size.
+    pub fn open(fd: OwnedFd, layout: Layout) -> Result<Self, RegionError> {
+        let bytes = layout.total();
+        let os = |what| move |e: nix::Error| RegionError::Os { what, bytes, source: e.into() };
+        let seals = fcntl(&fd, FcntlArg::F_GET_SEALS).map_err(os("F_GET_SEALS"))?;
+        if !SealFlag::from_bits_truncate(seals).contains(SEALS) {
+            return Err(RegionError::Untrusted("not sealed against resizing"));
+        }
+        let size = nix::sys::stat::fstat(&fd).map_err(os("fstat"))?.st_size;
+        if size != bytes as i64 {
+            return Err(RegionError::Untrusted("not of the size that was announced"));
+        }
+        Self::map(fd, layout)
+    }
+
+    fn map(fd: OwnedFd, layout: Layout) -> Result<Self, RegionError> {
+        let bytes = layout.total();
+        let map = MmapOptions::new()
+            .len(bytes)
+            .populate()
+            .map_raw(&fd)
+            .map_err(|source| RegionError::Os { what: "mmap", bytes, source })?;
+        Ok(Self { map, fd, layout })
+    }
+
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The memfd, to pass on.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    fn at(&self, offset: usize) -> NonNull<u8> {
+        debug_assert!(offset < self.layout.total());
+        // SAFETY: callers pass offsets from `Layout`, which lie inside the mapping.
+        unsafe { NonNull::new_unchecked(self.map.as_mut_ptr().add(offset)) }
+    }
+
+    fn put<T>(&self, offset: usize, v: T) {
+        // SAFETY: `offset` comes from `Layout`, aligned for every header; volatile, since others may look.
+        unsafe { self.at(offset).cast::<T>().write_volatile(v) }
+    }
+
+    fn init(&self, port: &str) {
+        let l = &self.layout;
+        let p = l.params();
+        let mut name = [0u8; 16];
+        let n = port.len().min(15);
+        name[..n].copy_from_slice(&port.as_bytes()[..n]);
+        self.put(
+            l.netmap_if(),
+            IfHeader {
+                name,
+                version: crate::abi::NETMAP_API,
+                flags: NI_PRIV_MEM,
+                tx_rings: p.tx_rings.into(),
+                rx_rings: p.rx_rings.into(),
+                bufs_head: 0,
+                host_tx_rings: 1,
+                host_rx_rings: 1,
+                spare: [0; 3],
+            },
+        );
+        let ofs = l.netmap_if() + std::mem::size_of::<IfHeader>();
+        for ring in 0..l.rings_total() {
+            let tx = ring < usize::from(p.tx_rings);
+            // One host ring sits between the transmit and the receive rings; it stays 0: not bound.
+            let entry = if tx { ring } else { ring + 1 };
+            self.put(ofs + 8 * entry, (l.ring(ring) - l.netmap_if()) as i64);
+            let ringid = if tx { ring } else { ring - usize::from(p.tx_rings) };
+            let tail = if tx { p.slots - 1 } else { 0 };
+            self.put(
+                l.ring(ring),
+                RingHeader {
+                    buf_ofs: l.bufs() as i64 - l.ring(ring) as i64,
+                    num_slots: p.slots,
+                    nr_buf_size: l.stride() as u32,
+                    ringid: ringid as u16,
+                    dir: u16::from(!tx),
+                    head: 0,
+                    cur: 0,
+                    tail,
+                    flags: 0,
+                    ts: [0; 2],
+                    offset_mask: 0,
+                    buf_align: 0,
+                    _reserved: [0; 56],
+                    sem: [0; 128],
+                },
+            );
+            let view = self.ring(ring);
+            view.ktoa_hwtail().store(tail, Ordering::Relaxed);
+            for slot in 0..p.slots {
+                let d = Desc { buf_idx: l.first_buf(ring, slot), len: l.max_slot_len() as u16, flags: 0 };
+                view.put_desc(slot, d);
+            }
+        }
+    }
+
+    /// The words of ring `ring` (transmit rings first).
+    pub(crate) fn ring(&self, ring: usize) -> RingView {
+        let l = &self.layout;
+        assert!(ring < l.rings_total());
+        RingView {
+            slots: self.at(l.slots(ring)).cast(),
+            atok: self.at(l.atok(ring)).cast(),
+            ktoa: self.at(l.ktoa(ring)).cast(),
+            bufs: self.at(l.bufs()),
+            nslots: l.params().slots,
+            nbufs: l.buffers(),
+            stride: l.stride(),
+            max_len: l.max_slot_len() as u32,
+        }
+    }
+}
+
+// SAFETY: the mapping may be used from any thread; all concurrent access is by atomics or raw copies.
+unsafe impl Sync for Region {}
+// SAFETY: as above.
+unsafe impl Send for Region {}
+
+/// A descriptor, read once from shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Desc {
+    pub buf_idx: u32,
+    pub len: u16,
+    pub flags: u16,
+}
+
+impl Desc {
+    #[inline]
+    fn from_bits(w: u64) -> Self {
+        Self { buf_idx: w as u32, len: (w >> 32) as u16, flags: (w >> 48) as u16 }
+    }
+    #[inline]
+    fn bits(self) -> u64 {
+        u64::from(self.buf_idx) | u64::from(self.len) << 32 | u64::from(self.flags) << 48
+    }
+    pub fn flags(self) -> SlotFlags {
+        SlotFlags::from_bits_retain(self.flags)
+    }
+}
+
+/// Pointers into one ring of a [`Region`]; whoever holds one also holds the region's `Arc`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RingView {
+    slots: NonNull<AtomicU64>,
+    atok: NonNull<AtomicU32>,
+    ktoa: NonNull<AtomicU32>,
+    bufs: NonNull<u8>,
+    pub nslots: u32,
+    nbufs: u32,
+    stride: usize,
+    pub max_len: u32,
+}
+
+// SAFETY: pointers into a `Region`, which is Send and Sync; access is by atomics or raw copies.
+unsafe impl Send for RingView {}
+// SAFETY: as above.
+unsafe impl Sync for RingView {}
+
+macro_rules! csb_word {
+    ($(#[$doc:meta])* $name:ident, $base:ident, $st:ty, $field:ident) => {
+        $(#[$doc])*
+        #[inline]
+        pub fn $name(&self) -> &AtomicU32 {
+            // SAFETY: `$base` points at a whole CSB entry inside the region that the holder keeps mapped; the
+            // word is aligned and only ever accessed as an atomic.
+            unsafe { &*self.$base.as_ptr().add(std::mem::offset_of!($st, $field) / 4) }
+        }
+    };
+}
+
+impl RingView {
+    csb_word!(atok_head, atok, CsbAtok, head);
+    csb_word!(atok_cur, atok, CsbAtok, cur);
+    csb_word!(atok_need_kick, atok, CsbAtok, appl_need_kick);
+    csb_word!(atok_wake_slots, atok, CsbAtok, wake_slots);
+    csb_word!(ktoa_hwcur, ktoa, CsbKtoa, hwcur);
+    csb_word!(ktoa_hwtail, ktoa, CsbKtoa, hwtail);
+    csb_word!(ktoa_need_kick, ktoa, CsbKtoa, kern_need_kick);
+
+    #[inline]
+    fn slot(&self, slot: u32) -> &AtomicU64 {
+        debug_assert!(slot < self.nslots);
+        // SAFETY: callers mask `slot` to the ring; a slot is 16 aligned bytes and the first 8 are the
+        // descriptor, only ever accessed as an atomic.
+        unsafe { &*self.slots.as_ptr().add(slot as usize * 2) }
+    }
+
+    #[inline]
+    pub fn desc(&self, slot: u32) -> Desc {
+        // ORDERING: Relaxed; ordered by the head or tail that published it.
+        Desc::from_bits(self.slot(slot).load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub fn put_desc(&self, slot: u32, d: Desc) {
+        self.slot(slot).store(d.bits(), Ordering::Relaxed);
+    }
+
+    /// The buffer `idx`, if there is one that frames may use.
+    #[inline]
+    pub fn buf(&self, idx: u32) -> Option<NonNull<u8>> {
+        if idx < FIRST_BUF || idx >= self.nbufs {
+            return None;
+        }
+        // SAFETY: idx < nbufs, so the whole buffer lies inside the region.
+        Some(unsafe { self.bufs.add(idx as usize * self.stride) })
+    }
+
+    /// Asks for the lines of a descriptor that will be read soon.
+    #[inline]
+    pub fn prefetch_buf(&self, idx: u32) {
+        if idx < self.nbufs {
+            prefetch(self.bufs.as_ptr().wrapping_add(idx as usize * self.stride));
+        }
+    }
+
+    #[inline]
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+}
+
+/// Hints that the line at `p` will be read.
+#[inline]
+pub fn prefetch(p: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect on memory and never faults, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
+/// Copies `len` bytes of a frame. Sources and destinations are never the same buffer unless a client makes
+/// its own slots share one, which then only garbles its own frames: hence moves that tolerate overlap.
+///
+/// # Safety
+/// `src` must be readable and `dst` writable for `len` bytes.
+#[inline]
+pub unsafe fn copy_payload(src: *const u8, dst: *mut u8, len: usize) {
+    // SAFETY: the caller vouches for both ranges; every branch stays inside `len` bytes.
+    unsafe {
+        match len {
+            0..=15 => std::ptr::copy(src, dst, len),
+            16..=32 => {
+                let (a, b) = (load(src), load(src.add(len - 16)));
+                store(dst, a);
+                store(dst.add(len - 16), b);
+            }
+            33..=64 => {
+                let (a, b) = (load(src), load(src.add(16)));
+                let (c, d) = (load(src.add(len - 32)), load(src.add(len - 16)));
+                store(dst, a);
+                store(dst.add(16), b);
+                store(dst.add(len - 32), c);
+                store(dst.add(len - 16), d);
+            }
+            _ => std::ptr::copy(src, dst, len),
+        }
+    }
+}
+
+type Block = [u64; 2];
+
+#[inline(always)]
+unsafe fn load(p: *const u8) -> Block {
+    // SAFETY: the caller vouches for 16 bytes.
+    unsafe { p.cast::<Block>().read_unaligned() }
+}
+
+#[inline(always)]
+unsafe fn store(p: *mut u8, v: Block) {
+    // SAFETY: the caller vouches for 16 bytes.
+    unsafe { p.cast::<Block>().write_unaligned(v) }
+}
