@@ -1,0 +1,114 @@
+//! From lists to receivers: claim room everywhere, find out how much of the burst can go, copy once, count.
+
+use crate::counters::{Block, Cause};
+use crate::frame::Burst;
+use crate::plan::Plan;
+use crate::tables::{PortEntry, PortId, Tables};
+
+use valecast_config::Overflow;
+
+/// What became of a burst.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Frames that are done with, from the beginning of the burst.
+    pub consumed: usize,
+    /// Full receivers that hold back the rest.
+    pub blocked_on: Vec<PortId>,
+}
+
+/// Delivers `plan`. The same claims that promise room in receivers that must not lose anything decide where
+/// the burst is cut; receivers that may, drop.
+#[allow(clippy::too_many_arguments)] // the context of one burst, all by reference
+pub fn deliver(
+    t: &Tables,
+    from: &PortEntry,
+    lane: usize,
+    worker: usize,
+    burst: &Burst,
+    plan: &mut Plan,
+    claims: &mut Vec<usize>,
+    out: &mut Outcome,
+    now: u64,
+) {
+    out.blocked_on.clear();
+    claims.clear();
+    let mut cut = plan.cut;
+    for &p in &plan.touched {
+        let list = &plan.lists[usize::from(p)];
+        let (got, lossless) = match t.port(p).map(|d| (&d.egress, d.overflow)) {
+            Some((Some(e), overflow)) => (e.claim(burst, list, lane), overflow == Overflow::Backpressure),
+            _ => (0, false),
+        };
+        claims.push(got);
+        if lossless && got < list.len() {
+            cut = cut.min(list[got].orig);
+            out.blocked_on.push(p);
+        }
+    }
+    let mut copies = 0u64;
+    for (&p, &got) in plan.touched.iter().zip(&*claims) {
+        let Some(dest) = t.port(p) else { continue };
+        let Some(egress) = &dest.egress else { continue };
+        let list = &plan.lists[usize::from(p)];
+        let keep = if usize::from(cut) == burst.taken() {
+            list.len()
+        } else {
+            list.partition_point(|e| e.orig < cut)
+        };
+        let fit = got.min(keep);
+        if got > fit {
+            egress.unclaim(burst, &list[fit..got], lane);
+        }
+        let block = dest.stats.block(worker);
+        if fit > 0 {
+            let tally = egress.put(burst, &list[..fit], lane, now);
+            block.out_frames.add(tally.frames);
+            block.out_bytes.add(tally.bytes);
+            if tally.tx_error > 0 {
+                block.out_drops[Cause::TxError as usize].add(tally.tx_error);
+            }
+        }
+        if keep > fit {
+            block.out_drops[Cause::RingFull as usize].add((keep - fit) as u64);
+        }
+        copies += keep as u64;
+    }
+    for &(orig, p, cause) in &plan.out_drops {
+        if orig < cut
+            && let Some(dest) = t.port(p)
+        {
+            dest.stats.block(worker).out_drops[cause as usize].add(1);
+            copies += 1;
+        }
+    }
+    for (orig, hits) in &plan.group_hits {
+        if *orig < cut {
+            hits[worker].add(1);
+        }
+    }
+    plan.settle_meters(cut);
+    count_in(from.stats.block(worker), burst, plan, cut, copies);
+    out.consumed = usize::from(cut);
+}
+
+fn count_in(b: &Block, burst: &Burst, plan: &Plan, cut: u16, copies: u64) {
+    if cut == 0 {
+        return;
+    }
+    let frames = &burst.frames[..usize::from(cut)];
+    let mut dropped = 0;
+    for &(orig, cause) in &plan.in_drops {
+        if orig < cut {
+            b.in_drops[cause as usize].add(1);
+            dropped += 1;
+        }
+    }
+    b.in_bursts.add(1);
+    b.in_frames.add(frames.len() as u64);
+    b.in_bytes.add(frames.iter().map(|f| f.len() as u64).sum());
+    b.forwarded.add(frames.len() as u64 - dropped);
+    b.copies.add(copies);
+    if plan.learn_refused > 0 {
+        b.learn_refused.add(plan.learn_refused);
+    }
+}

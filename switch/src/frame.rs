@@ -1,0 +1,260 @@
+//! Frames in flight: a burst of references into senders' memory, with private copies of what was looked at.
+//!
+//! A sender may rewrite its buffer while the switch works on it. So the first 16 bytes (addresses, type,
+//! VLAN tag) are copied once; all decisions are made on that copy and *it* is what receivers get,
+//! followed by the rest straight from the sender's buffer.
+
+use crate::counters::Cause;
+
+/// Most frames that a worker takes from a source at once.
+pub const MAX_BURST: usize = 1024;
+/// Bytes of a frame that are copied out before it is looked at.
+pub const HEAD: usize = 16;
+/// Bytes for headers made in passing (VLAN tags, segments) and reassembled fragments, per burst.
+const ARENA: usize = 4 << 20;
+
+/// `struct virtio_net_hdr` (legacy layout, 10 bytes): offloads that a frame still needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VnetHdr {
+    /// `VIRTIO_NET_HDR_F_*`.
+    pub flags: u8,
+    /// `VIRTIO_NET_HDR_GSO_*`.
+    pub gso_type: u8,
+    /// Length of the headers, a hint.
+    pub hdr_len: u16,
+    /// Payload bytes per segment.
+    pub gso_size: u16,
+    /// Where the checksum begins.
+    pub csum_start: u16,
+    /// Where it goes, from `csum_start`.
+    pub csum_offset: u16,
+}
+
+impl VnetHdr {
+    /// Bytes on the wire between kernel and switch (the `num_buffers` field is never used).
+    pub const LEN: usize = 10;
+    /// The checksum still has to be computed.
+    pub const NEEDS_CSUM: u8 = 1;
+    /// TCP over IPv4.
+    pub const GSO_TCPV4: u8 = 1;
+    /// UDP fragmentation over IPv4 (legacy).
+    pub const GSO_UDP: u8 = 3;
+    /// TCP over IPv6.
+    pub const GSO_TCPV6: u8 = 4;
+    /// UDP segmentation.
+    pub const GSO_UDP_L4: u8 = 5;
+    /// ECN bit, or'ed to the type.
+    pub const GSO_ECN: u8 = 0x80;
+
+    /// From kernel memory, native byte order.
+    pub fn from_bytes(b: [u8; Self::LEN]) -> Self {
+        let w = |i: usize| u16::from_ne_bytes([b[i], b[i + 1]]);
+        Self {
+            flags: b[0],
+            gso_type: b[1],
+            hdr_len: w(2),
+            gso_size: w(4),
+            csum_start: w(6),
+            csum_offset: w(8),
+        }
+    }
+
+    /// To kernel memory.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut b = [0; Self::LEN];
+        b[0] = self.flags;
+        b[1] = self.gso_type;
+        b[2..4].copy_from_slice(&self.hdr_len.to_ne_bytes());
+        b[4..6].copy_from_slice(&self.gso_size.to_ne_bytes());
+        b[6..8].copy_from_slice(&self.csum_start.to_ne_bytes());
+        b[8..10].copy_from_slice(&self.csum_offset.to_ne_bytes());
+        b
+    }
+
+    /// Whether a port that knows nothing of it needs the switch to do the work.
+    pub fn is_needed(self) -> bool {
+        self.flags & Self::NEEDS_CSUM != 0 || self.gso_type & !Self::GSO_ECN != 0
+    }
+}
+
+/// One frame: private head, then the rest in the sender's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// The private copy of the first bytes.
+    pub head: *const u8,
+    /// The bytes after it.
+    pub tail: *const u8,
+    /// Bytes at `head`.
+    pub head_len: u16,
+    /// Slots of the source that this frame takes.
+    pub slots: u16,
+    /// Bytes at `tail`.
+    pub tail_len: u32,
+    /// 0, or 1 + index into the burst's vnet headers.
+    pub vnet: u16,
+    /// Do not learn from it (`NS_NO_LEARN`).
+    pub no_learn: bool,
+    /// Refused by the source already.
+    pub reject: Option<Cause>,
+}
+
+impl Frame {
+    /// Bytes in all.
+    #[inline]
+    pub fn len(&self) -> usize {
+        usize::from(self.head_len) + self.tail_len as usize
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What a source gave in one turn, and frames derived from it.
+pub struct Burst {
+    /// The first [`Burst::taken`] came from the source, the rest was derived.
+    pub frames: Vec<Frame>,
+    taken: usize,
+    heads: Box<[[u8; HEAD]]>,
+    vnets: Vec<VnetHdr>,
+    arena: Box<[u8]>,
+    used: usize,
+}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Self {
+            frames: Vec::with_capacity(2 * MAX_BURST),
+            taken: 0,
+            heads: vec![[0; HEAD]; MAX_BURST].into_boxed_slice(),
+            vnets: Vec::with_capacity(MAX_BURST),
+            arena: vec![0; ARENA].into_boxed_slice(),
+            used: 0,
+        }
+    }
+}
+
+impl Burst {
+    /// Forgets everything.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.taken = 0;
+        self.vnets.clear();
+        self.used = 0;
+    }
+
+    /// Frames that came from the source.
+    #[inline]
+    pub fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// The private copy of frame `i`'s first bytes.
+    #[inline]
+    pub fn head(&self, i: usize) -> &[u8; HEAD] {
+        &self.heads[i]
+    }
+
+    /// Adds a frame of `len` bytes at `data`, which took `slots` slots of its source.
+    ///
+    /// # Safety
+    /// `data` must stay readable for `len` bytes until the burst is cleared. Others may write there.
+    #[inline]
+    pub unsafe fn push(&mut self, data: *const u8, len: usize, slots: u16) {
+        if self.taken >= MAX_BURST {
+            return;
+        }
+        let i = self.taken;
+        let reject = if len < 14 {
+            Some(Cause::Runt)
+        } else {
+            let n = len.min(HEAD);
+            if n == HEAD {
+                // SAFETY: 16 bytes are readable; read once, by a copy that tolerates a racing writer.
+                self.heads[i] = unsafe { data.cast::<[u8; HEAD]>().read_unaligned() };
+            } else {
+                self.heads[i] = [0; HEAD];
+                // SAFETY: `n` bytes are readable, and the head is ours.
+                unsafe { std::ptr::copy_nonoverlapping(data, self.heads[i].as_mut_ptr(), n) };
+            }
+            None
+        };
+        let head_len = len.min(HEAD);
+        self.frames.push(Frame {
+            head: self.heads[i].as_ptr(),
+            // SAFETY: inside the frame, or one past its end.
+            tail: unsafe { data.add(head_len) },
+            head_len: head_len as u16,
+            slots,
+            tail_len: (len - head_len) as u32,
+            vnet: 0,
+            no_learn: false,
+            reject,
+        });
+        self.taken = i + 1;
+    }
+
+    /// Adds a slot that is no frame, so that it is counted.
+    pub fn push_rejected(&mut self, slots: u16, cause: Cause) {
+        if self.taken < MAX_BURST {
+            let head = self.heads[self.taken].as_ptr();
+            self.frames.push(Frame {
+                head,
+                tail: head,
+                head_len: 0,
+                slots,
+                tail_len: 0,
+                vnet: 0,
+                no_learn: true,
+                reject: Some(cause),
+            });
+            self.taken += 1;
+        }
+    }
+
+    /// The frame pushed last.
+    pub fn last_mut(&mut self) -> Option<&mut Frame> {
+        self.frames.last_mut()
+    }
+
+    /// Remembers an offload header and returns what goes into [`Frame::vnet`].
+    pub fn add_vnet(&mut self, v: VnetHdr) -> u16 {
+        self.vnets.push(v);
+        self.vnets.len() as u16
+    }
+
+    /// The offload header of a frame.
+    #[inline]
+    pub fn vnet(&self, f: &Frame) -> Option<VnetHdr> {
+        match f.vnet {
+            0 => None,
+            n => self.vnets.get(usize::from(n) - 1).copied(),
+        }
+    }
+
+    /// `len` bytes that stay put until the burst is cleared; `None` when the arena is used up.
+    pub fn alloc(&mut self, len: usize) -> Option<&mut [u8]> {
+        let end = self.used.checked_add(len)?;
+        let part = self.arena.get_mut(self.used..end)?;
+        self.used = end;
+        Some(part)
+    }
+
+    /// Adds a frame made from another; its index.
+    pub fn derive(&mut self, f: Frame) -> Option<u16> {
+        let i = u16::try_from(self.frames.len()).ok()?;
+        self.frames.push(f);
+        Some(i)
+    }
+}
+
+/// One intended copy: frame `frame` of the burst, made from the source's frame `orig`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Index among the frames taken from the source.
+    pub orig: u16,
+    /// Index among all frames of the burst.
+    pub frame: u16,
+}

@@ -1,0 +1,30 @@
+//! The Valecast switch.
+//!
+//! In the order in which a frame meets them:
+//!
+//! - [`port`]: where frames come from and go to: rings, TAPs, interfaces, files, other switches;
+//! - [`frame`]: a burst of references into senders' memory;
+//! - [`worker`]: the threads that take bursts, turn after turn;
+//! - [`plan`]: classify, learn ([`fdb`]), match groups, pay meters ([`meter`]), sort by destination;
+//! - [`offload`]: segments and checksums for receivers that need them made;
+//! - [`deliver`]: claim room, copy once, publish, count ([`counters`]);
+//! - [`tables`]: the snapshot that all of this looks things up in.
+//!
+//! And beside the data path, the control side: [`switch`] (attach, detach, groups, meters), [`daemon`]
+//! (several switches, attach sockets, reload) and [`api`] (HTTP/JSON, Prometheus).
+
+pub mod api;
+pub mod clock;
+pub mod counters;
+pub mod daemon;
+pub mod deliver;
+pub mod fdb;
+pub mod frame;
+pub mod mac;
+pub mod meter;
+pub mod offload;
+pub mod plan;
+pub mod port;
+pub mod switch;
+pub mod tables;
+pub mod worker;

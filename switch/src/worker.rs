@@ -1,0 +1,406 @@
+//! A worker thread: takes bursts from the sources it owns, turn after turn, and sleeps when there are none.
+//!
+//! A source is *active* (polled every turn), *parked* (idle for the spin time: it will ring), *held* (by a
+//! shaping meter or by a replay's clock, until a given time) or *blocked* (by a receiver that is full
+//! and must not lose anything). Parked sources cost nothing, however many there are. When none is active
+//! the worker sleeps in epoll.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use crossbeam::channel::{Receiver, Sender};
+use crossbeam::epoch::{Atomic, Guard};
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::EventFd;
+use nix::sys::time::{TimeSpec, TimeValLike};
+
+use crate::clock::now_ns;
+use crate::deliver::{Outcome, deliver};
+use crate::fdb::Fdb;
+use crate::frame::Burst;
+use crate::plan::Plan;
+use crate::port::{Egress, Ingress};
+use crate::tables::{PortId, Tables};
+
+/// Turns between looks at the doorbells while busy.
+const LOOK_EVERY: u32 = 32;
+/// How long (ns) a worker must be idle before it wakes receivers that wait for more than there is.
+const SETTLE_AFTER: u64 = 10_000;
+const WAKE: u64 = u64::MAX;
+const ROOM: u64 = u64::MAX - 1;
+
+/// What the control side asks of a worker.
+pub enum Command {
+    /// Serve a source.
+    AddSource {
+        /// Its port.
+        port: PortId,
+        /// Its number within the port.
+        lane: usize,
+        /// The source.
+        ingress: Box<dyn Ingress>,
+    },
+    /// Listen for room made by a receiver.
+    AddRoom(PortId, Arc<dyn Egress>),
+    /// Forget a port's sources and receiver; say when it is done.
+    Remove(PortId, Sender<()>),
+    /// Say when no earlier tables are in use any more.
+    Barrier(Sender<()>),
+    /// End.
+    Stop,
+}
+
+/// What a worker is made with.
+pub struct Setup {
+    /// Its number.
+    pub index: usize,
+    /// The tables.
+    pub tables: Arc<Atomic<Tables>>,
+    /// The forwarding table.
+    pub fdb: Arc<Fdb>,
+    /// Most frames per burst.
+    pub burst: usize,
+    /// How long (ns) an idle source is polled before it is parked.
+    pub spin: u64,
+    /// Commands.
+    pub commands: Receiver<Command>,
+    /// Rung after a command was sent.
+    pub wake: Arc<EventFd>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Active,
+    Parked,
+    Held(u64),
+    Blocked,
+}
+
+struct Source {
+    port: PortId,
+    lane: usize,
+    ingress: Box<dyn Ingress>,
+    state: State,
+    last_work: u64,
+    blocked_on: Vec<PortId>,
+}
+
+/// A worker; [`Worker::run`] is its thread.
+pub struct Worker {
+    setup: Setup,
+    epoll: Epoll,
+    /// By number; a number is used again only after its source has gone.
+    sources: Vec<Option<Box<Source>>>,
+    active: Vec<usize>,
+    rooms: HashMap<PortId, Arc<dyn Egress>>,
+    next_held: u64,
+    burst: Burst,
+    plan: Plan,
+    claims: Vec<usize>,
+    outcome: Outcome,
+    unsettled: Vec<PortId>,
+    stop: bool,
+}
+
+impl Worker {
+    /// Prepares a worker.
+    pub fn new(setup: Setup) -> nix::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(setup.wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, WAKE))?;
+        Ok(Self {
+            setup,
+            epoll,
+            sources: Vec::new(),
+            active: Vec::new(),
+            rooms: HashMap::new(),
+            next_held: u64::MAX,
+            burst: Burst::default(),
+            plan: Plan::default(),
+            claims: Vec::new(),
+            outcome: Outcome::default(),
+            unsettled: Vec::new(),
+            stop: false,
+        })
+    }
+
+    /// Works until told to stop.
+    pub fn run(mut self) {
+        let mut guard = crossbeam::epoch::pin();
+        let (mut busy_turns, mut last_work) = (0u32, now_ns());
+        loop {
+            let mut acks = self.commands();
+            if self.stop {
+                return;
+            }
+            guard.repin();
+            // From here on only tables published before the commands are in use.
+            for ack in acks.drain(..) {
+                let _ = ack.send(());
+            }
+            let now = now_ns();
+            if now >= self.next_held {
+                self.release_held(now);
+            }
+            let work = self.turn(&guard, now);
+            busy_turns += 1;
+            if busy_turns >= LOOK_EVERY {
+                busy_turns = 0;
+                self.look(EpollTimeout::ZERO);
+            }
+            if work > 0 {
+                last_work = now;
+                continue;
+            }
+            if !self.unsettled.is_empty() && (self.active.is_empty() || now - last_work > SETTLE_AFTER) {
+                self.settle(&guard);
+            }
+            if self.active.is_empty() && self.setup.commands.is_empty() {
+                self.sleep(&mut guard, now);
+                last_work = now_ns();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    /// One turn over all active sources; frames done.
+    fn turn(&mut self, guard: &Guard, now: u64) -> usize {
+        // ORDERING: Acquire pairs with the control side's Release of new tables.
+        let tables = self.setup.tables.load(std::sync::atomic::Ordering::Acquire, guard);
+        // SAFETY: tables are replaced, never freed, while a guard that may have seen them is pinned.
+        let Some(t) = (unsafe { tables.as_ref() }) else { return 0 };
+        let mut work = 0;
+        let mut left = false;
+        for k in 0..self.active.len() {
+            let id = self.active[k];
+            let Some(mut s) = self.sources[id].take() else { continue };
+            work += self.serve(t, &mut s, now);
+            left |= s.state != State::Active;
+            self.sources[id] = Some(s);
+        }
+        if left {
+            let sources = &self.sources;
+            self.active.retain(|id| sources[*id].as_ref().is_some_and(|s| s.state == State::Active));
+        }
+        work
+    }
+
+    /// One burst of one source; frames done.
+    fn serve(&mut self, t: &Tables, s: &mut Source, now: u64) -> usize {
+        let Some(port) = t.port(s.port) else {
+            // Being detached; the command to remove it follows.
+            return 0;
+        };
+        self.burst.clear();
+        s.ingress.take(&mut self.burst, self.setup.burst, now);
+        if self.burst.taken() == 0 {
+            self.idle(s, now);
+            return 0;
+        }
+        self.plan.make(t, &self.setup.fdb, port, &mut self.burst, now);
+        deliver(
+            t,
+            port,
+            s.lane,
+            self.setup.index,
+            &self.burst,
+            &mut self.plan,
+            &mut self.claims,
+            &mut self.outcome,
+            now,
+        );
+        let done = self.outcome.consumed;
+        if done > 0 {
+            s.ingress.complete(&self.burst, done);
+            s.last_work = now;
+            for p in &self.plan.touched {
+                if !self.unsettled.contains(p) {
+                    self.unsettled.push(*p);
+                }
+            }
+        }
+        if let (Some(until), true) = (self.plan.hold_until, done == usize::from(self.plan.cut)) {
+            self.hold(s, until);
+        } else if done == 0 && now - s.last_work > self.setup.spin {
+            self.block(t, s);
+        }
+        done
+    }
+
+    fn idle(&mut self, s: &mut Source, now: u64) {
+        if let Some(due) = s.ingress.due() {
+            self.hold(s, due);
+        } else if now - s.last_work > self.setup.spin && s.ingress.arm() {
+            s.state = State::Parked;
+        }
+    }
+
+    fn hold(&mut self, s: &mut Source, until: u64) {
+        s.state = State::Held(until);
+        self.next_held = self.next_held.min(until);
+    }
+
+    fn release_held(&mut self, now: u64) {
+        self.next_held = u64::MAX;
+        for (id, s) in self.sources.iter_mut().enumerate() {
+            let Some(s) = s else { continue };
+            if let State::Held(until) = s.state {
+                if until <= now {
+                    s.state = State::Active;
+                    self.active.push(id);
+                } else {
+                    self.next_held = self.next_held.min(until);
+                }
+            }
+        }
+    }
+
+    /// The source waits for room, which the receivers will tell of.
+    fn block(&mut self, t: &Tables, s: &mut Source) {
+        s.blocked_on.clone_from(&self.outcome.blocked_on);
+        let full = s
+            .blocked_on
+            .iter()
+            .all(|p| t.port(*p).and_then(|d| d.egress.as_ref()).is_some_and(|e| e.arm_room(s.lane)));
+        if full && !s.blocked_on.is_empty() {
+            s.state = State::Blocked;
+        }
+    }
+
+    fn settle(&mut self, guard: &Guard) {
+        // ORDERING and SAFETY as in `turn`.
+        let tables = self.setup.tables.load(std::sync::atomic::Ordering::Acquire, guard);
+        // SAFETY: see `turn`.
+        if let Some(t) = unsafe { tables.as_ref() } {
+            for p in self.unsettled.drain(..) {
+                if let Some(e) = t.port(p).and_then(|d| d.egress.as_ref()) {
+                    e.settle();
+                }
+            }
+        }
+    }
+
+    fn sleep(&mut self, guard: &mut Guard, now: u64) {
+        let spin = self.setup.spin;
+        let until = self.next_held;
+        if until != u64::MAX && until.saturating_sub(now) <= spin {
+            // Too short to sleep precisely.
+            std::hint::spin_loop();
+            return;
+        }
+        let timed =
+            (until != u64::MAX).then(|| TimeSpec::nanoseconds((until - now).saturating_sub(spin) as i64));
+        // Outside of the guard: tables may be freed while this worker sleeps.
+        guard.repin_after(|| match timed {
+            None => self.look(EpollTimeout::NONE),
+            Some(t) => {
+                let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
+                let _ = ppoll(&mut fds, Some(t), None);
+                self.look(EpollTimeout::ZERO);
+            }
+        });
+    }
+
+    /// Takes what the doorbells say.
+    fn look(&mut self, timeout: EpollTimeout) {
+        let mut events = [EpollEvent::empty(); 64];
+        let n = self.epoll.wait(&mut events, timeout).unwrap_or(0);
+        let now = if n > 0 { now_ns() } else { 0 };
+        for e in &events[..n] {
+            match e.data() {
+                WAKE => {}
+                ROOM => self.unblock(now),
+                id => {
+                    let id = id as usize;
+                    if let Some(Some(s)) = self.sources.get_mut(id)
+                        && s.state == State::Parked
+                    {
+                        s.ingress.disarm();
+                        s.state = State::Active;
+                        s.last_work = now;
+                        self.active.push(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn unblock(&mut self, now: u64) {
+        for (id, s) in self.sources.iter_mut().enumerate() {
+            let Some(s) = s else { continue };
+            if s.state == State::Blocked {
+                s.state = State::Active;
+                s.last_work = now;
+                self.active.push(id);
+            }
+        }
+    }
+
+    /// Obeys; what is returned gets an answer after the guard was pinned anew.
+    fn commands(&mut self) -> Vec<Sender<()>> {
+        let mut acks = Vec::new();
+        while let Ok(c) = self.setup.commands.try_recv() {
+            match c {
+                Command::AddSource { port, lane, ingress } => self.add(port, lane, ingress),
+                Command::AddRoom(port, egress) => {
+                    self.watch(egress.room_fds(), ROOM);
+                    self.rooms.insert(port, egress);
+                }
+                Command::Remove(port, ack) => {
+                    self.remove(port);
+                    acks.push(ack);
+                }
+                Command::Barrier(ack) => {
+                    // A receiver may have gone: whoever waits for it looks again.
+                    self.unblock(now_ns());
+                    acks.push(ack);
+                }
+                Command::Stop => self.stop = true,
+            }
+        }
+        acks
+    }
+
+    fn watch(&self, fds: Vec<BorrowedFd<'_>>, data: u64) {
+        for fd in fds {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, data);
+            if let Err(e) = self.epoll.add(fd, event) {
+                tracing::error!(worker = self.setup.index, "cannot watch a doorbell: {e}");
+            }
+        }
+    }
+
+    fn add(&mut self, port: PortId, lane: usize, ingress: Box<dyn Ingress>) {
+        let id = self.sources.iter().position(Option::is_none).unwrap_or(self.sources.len());
+        self.watch(ingress.fd().into_iter().collect(), id as u64);
+        let source =
+            Source { port, lane, ingress, state: State::Active, last_work: now_ns(), blocked_on: Vec::new() };
+        if id == self.sources.len() {
+            self.sources.push(None);
+        }
+        self.sources[id] = Some(Box::new(source));
+        self.active.push(id);
+    }
+
+    fn remove(&mut self, port: PortId) {
+        let epoll = &self.epoll;
+        // Clients hold the same eventfds, so closing ours does not end the watch.
+        for slot in &mut self.sources {
+            if let Some(s) = slot.take_if(|s| s.port == port)
+                && let Some(fd) = s.ingress.fd()
+            {
+                let _ = epoll.delete(fd);
+            }
+        }
+        if let Some(e) = self.rooms.remove(&port) {
+            for fd in e.room_fds() {
+                let _ = epoll.delete(fd);
+            }
+        }
+        let sources = &self.sources;
+        self.active.retain(|id| sources[*id].is_some());
+        self.unsettled.retain(|p| *p != port);
+    }
+}
