@@ -1,0 +1,136 @@
+//! The two faces of a port, and its kinds.
+//!
+//! A port *gives* frames by reference ([`Ingress`], owned by one worker) and *takes* them by copy
+//! ([`Egress`], used by any worker). Every kind has one folder or file here with the same three things:
+//! an ingress, an egress, and an `open` that makes both from the configuration.
+
+use std::os::fd::BorrowedFd;
+
+use crate::frame::{Burst, Entry};
+
+pub mod null;
+pub mod packet;
+pub(crate) mod patch;
+pub mod pcap;
+pub mod ring;
+pub(crate) mod sys;
+pub mod tap;
+
+/// A source of frames.
+pub trait Ingress: Send {
+    /// Puts up to `max` waiting frames into `burst`, which is empty. They stay the source's until
+    /// [`Ingress::complete`]; what is not completed is given again.
+    fn take(&mut self, burst: &mut Burst, max: usize, now: u64);
+
+    /// The first `n` frames of `burst` are done with.
+    fn complete(&mut self, burst: &Burst, n: usize);
+
+    /// Asks to be woken by [`Ingress::fd`]; `false` if there is work already.
+    fn arm(&mut self) -> bool;
+
+    /// No wake-ups are needed for now.
+    fn disarm(&mut self) {}
+
+    /// What becomes readable (edge-triggered) when there is work.
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// When (ns) there will be work, for sources that go by the clock.
+    fn due(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// What an egress can do.
+#[derive(Clone, Copy, Debug)]
+pub struct Caps {
+    /// Takes offload headers, so that frames need no segmentation or checksums.
+    pub vnet: bool,
+    /// Longest frame in bytes (with a header that asks for segmentation: longest segment).
+    pub max_frame: usize,
+    /// Most frames made of one (segments) that it can take at once.
+    pub max_run: usize,
+}
+
+/// What happened to delivered copies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Copies delivered.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Copies that the system refused.
+    pub tx_error: u64,
+}
+
+/// A destination of frames.
+pub trait Egress: Send + Sync {
+    /// What it can do.
+    fn caps(&self) -> Caps;
+
+    /// Claims room for as many of `list`, from its beginning, as there is; how many. `lane` keeps frames of one
+    /// source in one queue.
+    fn claim(&self, burst: &Burst, list: &[Entry], lane: usize) -> usize {
+        let _ = (burst, lane);
+        list.len()
+    }
+
+    /// Gives back what was claimed for `list`.
+    fn unclaim(&self, burst: &Burst, list: &[Entry], lane: usize) {
+        let _ = (burst, list, lane);
+    }
+
+    /// Copies claimed frames and tells the receiver.
+    fn put(&self, burst: &Burst, list: &[Entry], lane: usize, now: u64) -> Tally;
+
+    /// The worker runs dry: wake a receiver that waits for more than there is.
+    fn settle(&self) {}
+
+    /// Asks to be told of room, on any of [`Egress::room_fds`]; `false` if there is some.
+    fn arm_room(&self, lane: usize) -> bool {
+        let _ = lane;
+        false
+    }
+
+    /// What becomes readable (edge-triggered) when a full receiver made room.
+    fn room_fds(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+}
+
+/// What opening a port yields.
+pub struct Opened {
+    /// Its sources, one per queue.
+    pub ingress: Vec<Box<dyn Ingress>>,
+    /// Its destination.
+    pub egress: std::sync::Arc<dyn Egress>,
+    /// Lives as long as the port (threads, lifelines).
+    pub keep: Vec<Box<dyn std::any::Any + Send>>,
+}
+
+/// Why a port could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The system refused.
+    #[error("{what}: {source}")]
+    Os {
+        /// What was being done, and to what.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is wrong.
+    #[error("{0}")]
+    File(String),
+    /// No memory for rings.
+    #[error(transparent)]
+    Endpoint(#[from] valecast_ring::host::EndpointError),
+    /// Ring parameters.
+    #[error(transparent)]
+    Layout(#[from] valecast_ring::layout::LayoutError),
+}
+
+/// For `map_err` on system calls.
+pub(crate) fn os(what: impl Into<String>) -> impl FnOnce(nix::Error) -> OpenError {
+    let what = what.into();
+    move |e| OpenError::Os { what, source: e.into() }
+}

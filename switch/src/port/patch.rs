@@ -1,0 +1,78 @@
+//! `patch`: joins two switches of one daemon.
+//!
+//! Each direction is a ring: one switch's workers deliver into it as into any client's, and a worker of
+//! the other reads it as its client. Between two switches, as between any two parties, there is one copy.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use valecast_ring::client::{Link, Port, RxRing};
+use valecast_ring::host::Endpoint;
+use valecast_ring::layout::{Layout, RingParams};
+
+use super::ring::take_slots;
+use super::{Ingress, OpenError, Opened, os};
+use crate::frame::Burst;
+use crate::switch::over_rings;
+
+/// What comes out of the other switch's end.
+struct PatchIngress {
+    rx: RxRing,
+    _link: Link,
+}
+
+impl Ingress for PatchIngress {
+    fn take(&mut self, burst: &mut Burst, max: usize, _now: u64) {
+        let pending = self.rx.pending();
+        let rx = &self.rx;
+        let slot = |i| {
+            let s = rx.frame(i);
+            Some((s.data.as_ptr(), s.data.len(), s.flags))
+        };
+        // SAFETY: slots are ours to read until `complete` gives them back, which ends the burst.
+        unsafe { take_slots(burst, pending, max, slot, |i| rx.prefetch(i)) };
+    }
+
+    fn complete(&mut self, burst: &Burst, n: usize) {
+        self.rx.advance(burst.frames[..n].iter().map(|f| u32::from(f.slots)).sum());
+        self.rx.release();
+    }
+
+    fn arm(&mut self) -> bool {
+        self.rx.arm()
+    }
+
+    fn disarm(&mut self) {
+        self.rx.disarm();
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.rx.call_fd())
+    }
+}
+
+/// One direction: the sender's egress, and the receiver's ingress. `exclusive`: the sending switch has one
+/// worker.
+fn one_way(name: &str, exclusive: bool) -> Result<(Opened, Box<dyn Ingress>), OpenError> {
+    let layout = Layout::try_from(RingParams::default())?;
+    let mut end = Endpoint::new(layout, name, exclusive)?;
+    let lifeline: OwnedFd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(os("patch: eventfd"))?.into();
+    let bells = std::mem::take(&mut end.bells);
+    let (link, _tx, rx) = Port::local(&end.region, bells, lifeline).split();
+    let mut opened = over_rings(&mut end, Vec::new());
+    // The transmit ring of this region is nobody's: frames come back by the other direction's.
+    opened.ingress.clear();
+    let Some(rx) = rx.into_iter().next() else {
+        return Err(OpenError::File("patch: no ring".into()));
+    };
+    Ok((opened, Box::new(PatchIngress { rx, _link: link })))
+}
+
+/// Both ends of a patch: of the first switch, and of the second.
+pub fn pair(a: &str, a_exclusive: bool, b: &str, b_exclusive: bool) -> Result<(Opened, Opened), OpenError> {
+    let (mut at_a, into_b) = one_way(a, a_exclusive)?;
+    let (mut at_b, into_a) = one_way(b, b_exclusive)?;
+    at_a.ingress.push(into_a);
+    at_b.ingress.push(into_b);
+    Ok((at_a, at_b))
+}

@@ -1,0 +1,294 @@
+//! `ring`: a client process over shared memory.
+
+use std::os::fd::BorrowedFd;
+
+use valecast_ring::SlotFlags;
+use valecast_ring::abi::MAX_FRAGS;
+use valecast_ring::host::{RxQueue, TxQueue};
+
+use super::{Caps, Egress, Ingress, Tally};
+use crate::counters::Cause;
+use crate::frame::{Burst, Entry, MAX_BURST};
+
+/// How far ahead buffers are asked for.
+const AHEAD: u32 = 8;
+
+/// A client's transmit ring.
+pub struct RingIngress {
+    queue: TxQueue,
+}
+
+impl RingIngress {
+    /// Over the switch's side of a ring.
+    pub fn new(queue: TxQueue) -> Self {
+        Self { queue }
+    }
+}
+
+/// One slot of a source: where its bytes are, how many, and its flags; `None` if it makes no sense.
+pub(super) type SlotAt = Option<(*const u8, usize, SlotFlags)>;
+
+/// Puts the frames of `pending` slots into `burst`.
+///
+/// # Safety
+/// What `slot` returns must stay readable until the burst is cleared.
+#[inline]
+pub(super) unsafe fn take_slots(
+    burst: &mut Burst,
+    pending: u32,
+    max: usize,
+    slot: impl Fn(u32) -> SlotAt,
+    prefetch: impl Fn(u32),
+) {
+    let max = max.min(MAX_BURST);
+    for i in 0..pending.min(AHEAD) {
+        prefetch(i);
+    }
+    let mut i = 0;
+    while i < pending && burst.taken() < max {
+        if i + AHEAD < pending {
+            prefetch(i + AHEAD);
+        }
+        match slot(i) {
+            Some((_, _, flags)) if flags.contains(SlotFlags::MORE_FRAG) => {
+                match gather(burst, i, pending, &slot) {
+                    Some(n) => i += n,
+                    None => return,
+                }
+            }
+            Some((data, len, flags)) => {
+                // SAFETY: the caller vouches for it.
+                unsafe { burst.push(data, len, 1) };
+                if flags.contains(SlotFlags::NO_LEARN)
+                    && let Some(last) = burst.last_mut()
+                {
+                    last.no_learn = true;
+                }
+                i += 1;
+            }
+            None => {
+                burst.push_rejected(1, Cause::BadSlot);
+                i += 1;
+            }
+        }
+    }
+}
+
+/// A frame over several slots, gathered into the burst's own memory. Slots it takes, or `None` if its
+/// end is not there yet.
+#[cold]
+fn gather(burst: &mut Burst, first: u32, pending: u32, slot: impl Fn(u32) -> SlotAt) -> Option<u32> {
+    let (mut bytes, mut n, mut bad) = (Vec::new(), 0u32, false);
+    loop {
+        if first + n >= pending {
+            return None;
+        }
+        let part = slot(first + n);
+        n += 1;
+        let more = match part {
+            Some((data, len, flags)) => {
+                let at = bytes.len();
+                bytes.resize(at + len, 0);
+                // SAFETY: the slot's bytes are readable (see `take_slots`); the vector has room for them.
+                unsafe { std::ptr::copy_nonoverlapping(data, bytes[at..].as_mut_ptr(), len) };
+                flags.contains(SlotFlags::MORE_FRAG)
+            }
+            None => {
+                bad = true;
+                false
+            }
+        };
+        if !more {
+            break;
+        }
+        if n as usize >= MAX_FRAGS {
+            bad = true;
+            break;
+        }
+    }
+    let len = bytes.len();
+    match burst.alloc(len) {
+        Some(room) if !bad && len <= usize::from(u16::MAX) => {
+            room.copy_from_slice(&bytes);
+            let p = room.as_ptr();
+            // SAFETY: arena memory, which stays put until the burst is cleared.
+            unsafe { burst.push(p, len, n as u16) };
+        }
+        _ => burst.push_rejected(n as u16, Cause::BadSlot),
+    }
+    Some(n)
+}
+
+impl Ingress for RingIngress {
+    fn take(&mut self, burst: &mut Burst, max: usize, _now: u64) {
+        let pending = self.queue.pending();
+        if pending == 0 {
+            return;
+        }
+        let q = &self.queue;
+        let slot = |i| q.frame(i).ok().map(|f| (f.data.as_ptr().cast_const(), f.len as usize, f.flags));
+        // SAFETY: buffers are readable while the queue lives, which is longer than the burst.
+        unsafe { take_slots(burst, pending, max, slot, |i| q.prefetch(i)) };
+    }
+
+    fn complete(&mut self, burst: &Burst, n: usize) {
+        let slots: u32 = burst.frames[..n].iter().map(|f| u32::from(f.slots)).sum();
+        self.queue.complete(slots);
+        self.queue.publish();
+    }
+
+    fn arm(&mut self) -> bool {
+        self.queue.arm()
+    }
+
+    fn disarm(&mut self) {
+        self.queue.disarm();
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.queue.kick().fd())
+    }
+}
+
+/// A client's receive rings.
+pub struct RingEgress {
+    queues: Vec<RxQueue>,
+    max_len: usize,
+    max_frame: usize,
+    max_run: usize,
+}
+
+impl RingEgress {
+    /// Over the switch's side of the rings; at least one.
+    pub fn new(queues: Vec<RxQueue>, slots: u32) -> Self {
+        let max_len = queues.iter().map(RxQueue::max_len).min().unwrap_or(0);
+        let frags = MAX_FRAGS.min(slots as usize / 2);
+        Self {
+            queues,
+            max_len,
+            max_frame: (max_len * frags).min(usize::from(u16::MAX)),
+            max_run: slots as usize / 2,
+        }
+    }
+
+    fn queue(&self, lane: usize) -> &RxQueue {
+        &self.queues[lane % self.queues.len()]
+    }
+
+    #[inline]
+    fn cost(&self, burst: &Burst, e: Entry) -> u32 {
+        let len = burst.frames[usize::from(e.frame)].len();
+        if len <= self.max_len { 1 } else { len.div_ceil(self.max_len) as u32 }
+    }
+
+    fn slots(&self, burst: &Burst, list: &[Entry]) -> u32 {
+        list.iter().map(|e| self.cost(burst, *e)).sum()
+    }
+
+    /// A frame longer than a buffer, over several slots. Slots written.
+    #[cold]
+    fn write_long(&self, q: &RxQueue, burst: &Burst, e: Entry, pos: u64) -> u32 {
+        let f = &burst.frames[usize::from(e.frame)];
+        let n = self.cost(burst, e);
+        let head = usize::from(f.head_len);
+        let (mut at, len) = (0usize, f.len());
+        for i in 0..n {
+            let part = self.max_len.min(len - at);
+            let from_head = head.saturating_sub(at).min(part);
+            let more = if i + 1 < n { SlotFlags::MORE_FRAG } else { SlotFlags::empty() };
+            // SAFETY: [at, at + part) lies inside the frame, the first `from_head` of it in the head; the
+            // caller reserved `n` positions.
+            unsafe {
+                let h = f.head.add(at.min(head));
+                let t = f.tail.add((at + from_head) - head.min(at + from_head));
+                q.write(pos + u64::from(i), h, from_head, t, part - from_head, more);
+            }
+            at += part;
+        }
+        n
+    }
+}
+
+impl Egress for RingEgress {
+    fn caps(&self) -> Caps {
+        Caps { vnet: false, max_frame: self.max_frame, max_run: self.max_run }
+    }
+
+    fn claim(&self, burst: &Burst, list: &[Entry], lane: usize) -> usize {
+        let q = self.queue(lane);
+        let want = self.slots(burst, list);
+        let got = q.claim(want);
+        if got == want {
+            return list.len();
+        }
+        let (mut used, mut fit) = (0, 0);
+        for e in list {
+            let c = self.cost(burst, *e);
+            if used + c > got {
+                break;
+            }
+            used += c;
+            fit += 1;
+        }
+        q.unclaim(got - used);
+        fit
+    }
+
+    fn unclaim(&self, burst: &Burst, list: &[Entry], lane: usize) {
+        self.queue(lane).unclaim(self.slots(burst, list));
+    }
+
+    fn put(&self, burst: &Burst, list: &[Entry], lane: usize, _now: u64) -> Tally {
+        let q = self.queue(lane);
+        let n = self.slots(burst, list);
+        let start = q.reserve(n);
+        let end = start + u64::from(n);
+        let (mut pos, mut bytes) = (start, 0u64);
+        for p in start..end.min(start + u64::from(AHEAD)) {
+            q.prefetch(p);
+        }
+        for e in list {
+            let f = &burst.frames[usize::from(e.frame)];
+            let len = f.len();
+            bytes += len as u64;
+            if pos + u64::from(AHEAD) < end {
+                q.prefetch(pos + u64::from(AHEAD));
+            }
+            if len <= self.max_len {
+                // SAFETY: head and tail are readable while the burst lives, and `pos` was reserved above.
+                unsafe {
+                    q.write(
+                        pos,
+                        f.head,
+                        usize::from(f.head_len),
+                        f.tail,
+                        f.tail_len as usize,
+                        SlotFlags::empty(),
+                    );
+                }
+                pos += 1;
+            } else {
+                pos += u64::from(self.write_long(q, burst, *e, pos));
+            }
+        }
+        if n > 0 {
+            q.commit(start, n);
+        }
+        Tally { frames: list.len() as u64, bytes, tx_error: 0 }
+    }
+
+    fn settle(&self) {
+        for q in &self.queues {
+            q.settle();
+        }
+    }
+
+    fn arm_room(&self, lane: usize) -> bool {
+        let q = self.queue(lane);
+        q.arm((self.max_frame.div_ceil(self.max_len.max(1)) as u32).clamp(1, 64))
+    }
+
+    fn room_fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.queues.iter().map(|q| q.kick().fd()).collect()
+    }
+}

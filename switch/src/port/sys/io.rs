@@ -1,0 +1,174 @@
+//! Frames in and out of the kernel, gathered from where they lie.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::frame::{Burst, Entry, Frame, VnetHdr};
+
+/// Most frames in one call.
+pub const BATCH: usize = 32;
+
+/// Where a received frame begins in its buffer: behind the offload header, and room for a VLAN tag.
+pub const FRAME_AT: usize = 16;
+
+/// Bytes of a VLAN tag.
+pub const TAG: usize = 4;
+
+/// `struct cmsghdr` and a `tpacket_auxdata`, with some to spare, as aligned as it must be.
+type Control = [u64; 8];
+
+fn frame(burst: &Burst, e: Entry) -> (&Frame, [u8; VnetHdr::LEN]) {
+    let f = &burst.frames[usize::from(e.frame)];
+    (f, burst.vnet(f).unwrap_or_default().to_bytes())
+}
+
+fn part(p: *const u8, len: usize) -> libc::iovec {
+    libc::iovec { iov_base: p.cast_mut().cast(), iov_len: len }
+}
+
+/// The kernel reads these: offload header, head, rest.
+fn parts(f: &Frame, vnet: &[u8; VnetHdr::LEN]) -> [libc::iovec; 3] {
+    [
+        part(vnet.as_ptr(), vnet.len()),
+        part(f.head, usize::from(f.head_len)),
+        part(f.tail, f.tail_len as usize),
+    ]
+}
+
+/// Writes one frame, with its offload header before it.
+pub fn write_frame(fd: BorrowedFd<'_>, burst: &Burst, e: Entry) -> nix::Result<()> {
+    let (f, vnet) = frame(burst, e);
+    let parts = parts(f, &vnet);
+    loop {
+        // SAFETY: the header lives here; a frame's parts are readable while its burst lives.
+        let rc = unsafe { libc::writev(fd.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
+        match Errno::result(rc) {
+            Err(Errno::EINTR) => {}
+            r => return r.map(drop),
+        }
+    }
+}
+
+/// Appends a frame to `to`.
+pub fn append(to: &mut Vec<u8>, burst: &Burst, e: Entry) {
+    let f = &burst.frames[usize::from(e.frame)];
+    let (head, tail, at) = (usize::from(f.head_len), f.tail_len as usize, to.len());
+    to.reserve(head + tail);
+    // SAFETY: the room was reserved; a frame's parts are readable while its burst lives. They are copied as
+    // bytes because whoever sent the frame may still write there.
+    unsafe {
+        let p = to.as_mut_ptr().add(at);
+        std::ptr::copy_nonoverlapping(f.head, p, head);
+        std::ptr::copy_nonoverlapping(f.tail, p.add(head), tail);
+        to.set_len(at + head + tail);
+    }
+}
+
+/// Sends frames from the beginning of `list`, at most [`BATCH`], each with its offload header before it. How
+/// many were sent; an error is that of the first.
+pub fn send_batch(socket: BorrowedFd<'_>, burst: &Burst, list: &[Entry]) -> nix::Result<usize> {
+    let n = list.len().min(BATCH);
+    let mut headers = [[0u8; VnetHdr::LEN]; BATCH];
+    let mut vectors = [[part(std::ptr::null(), 0); 3]; BATCH];
+    // SAFETY: `mmsghdr` is plain data, for which zeros are a value.
+    let mut messages: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
+    for (i, e) in list[..n].iter().enumerate() {
+        let (f, vnet) = frame(burst, *e);
+        headers[i] = vnet;
+        vectors[i] = parts(f, &headers[i]);
+        messages[i].msg_hdr.msg_iov = vectors[i].as_mut_ptr();
+        messages[i].msg_hdr.msg_iovlen = 3;
+    }
+    loop {
+        let (fd, p) = (socket.as_raw_fd(), messages.as_mut_ptr());
+        // SAFETY: `n` messages are filled in; what they point to lives in this function, or in the burst.
+        let rc = unsafe { libc::sendmmsg(fd, p, n as libc::c_uint, libc::MSG_DONTWAIT as _) };
+        match Errno::result(rc) {
+            Err(Errno::EINTR) => {}
+            r => return r.map(|n| n as usize),
+        }
+    }
+}
+
+/// What was received into one buffer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Received {
+    /// Bytes of the frame, from [`FRAME_AT`].
+    pub len: usize,
+    /// What was in the offload header, at the buffer's beginning.
+    pub vnet: VnetHdr,
+    /// The VLAN tag that the kernel took out: TPID and TCI.
+    pub tag: Option<(u16, u16)>,
+    /// The buffer was too short.
+    pub cut: bool,
+}
+
+/// Receives into buffers of `stride` bytes that `slab` consists of, at most [`BATCH`]; how many frames.
+pub fn receive_batch(
+    socket: BorrowedFd<'_>,
+    slab: &mut [u8],
+    stride: usize,
+    got: &mut [Received; BATCH],
+) -> nix::Result<usize> {
+    let n = (slab.len() / stride).min(BATCH);
+    if n == 0 {
+        return Ok(0);
+    }
+    let mut vectors = [[part(std::ptr::null(), 0); 2]; BATCH];
+    let mut controls: [Control; BATCH] = [[0; 8]; BATCH];
+    // SAFETY: `mmsghdr` is plain data, for which zeros are a value.
+    let mut messages: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
+    for (i, buffer) in slab.chunks_exact_mut(stride).take(n).enumerate() {
+        let (before, frame) = buffer.split_at_mut(FRAME_AT);
+        let vector = |b: &mut [u8]| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() };
+        vectors[i] = [vector(&mut before[..VnetHdr::LEN]), vector(frame)];
+        let h = &mut messages[i].msg_hdr;
+        h.msg_iov = vectors[i].as_mut_ptr();
+        h.msg_iovlen = 2;
+        h.msg_control = controls[i].as_mut_ptr().cast();
+        h.msg_controllen = size_of::<Control>() as _;
+    }
+    let (fd, p) = (socket.as_raw_fd(), messages.as_mut_ptr());
+    let flags = libc::MSG_DONTWAIT as _;
+    // SAFETY: `n` messages are filled in and point to buffers that are borrowed here, or live here.
+    let rc = unsafe { libc::recvmmsg(fd, p, n as libc::c_uint, flags, std::ptr::null_mut()) };
+    let n = Errno::result(rc)? as usize;
+    for (i, m) in messages[..n].iter().enumerate() {
+        let mut header = [0; VnetHdr::LEN];
+        header.copy_from_slice(&slab[i * stride..][..VnetHdr::LEN]);
+        got[i] = Received {
+            len: (m.msg_len as usize).saturating_sub(VnetHdr::LEN),
+            vnet: VnetHdr::from_bytes(header),
+            tag: tag(&m.msg_hdr),
+            cut: m.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+        };
+    }
+    Ok(n)
+}
+
+/// The VLAN tag in a received message's `PACKET_AUXDATA`.
+fn tag(h: &libc::msghdr) -> Option<(u16, u16)> {
+    // SAFETY: the kernel filled the control buffer that `h` points to, which is alive.
+    let mut c = unsafe { libc::CMSG_FIRSTHDR(h) };
+    while !c.is_null() {
+        // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR return whole, aligned headers inside the buffer, or null.
+        let header = unsafe { &*c };
+        let whole =
+            header.cmsg_len as usize >= size_of::<libc::cmsghdr>() + size_of::<libc::tpacket_auxdata>();
+        if header.cmsg_level == libc::SOL_PACKET && header.cmsg_type == libc::PACKET_AUXDATA && whole {
+            // SAFETY: as many bytes follow this header, as just checked.
+            let aux: libc::tpacket_auxdata =
+                unsafe { libc::CMSG_DATA(c).cast::<libc::tpacket_auxdata>().read_unaligned() };
+            if aux.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
+                return None;
+            }
+            let known = aux.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
+            return Some((if known { aux.tp_vlan_tpid } else { 0x8100 }, aux.tp_vlan_tci));
+        }
+        // SAFETY: `c` is a header of `h`.
+        c = unsafe { libc::CMSG_NXTHDR(h, c) };
+    }
+    None
+}
