@@ -1,0 +1,327 @@
+//! The attach sockets: takes connections, checks who asks, hands out rings, and notices who went.
+//!
+//! One thread. A connection has some seconds to say what it wants; after that its only use is to end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen,
+    socket, sockopt::PeerCredentials,
+};
+use nix::unistd::{Gid, Group, Uid, User, chown};
+use valecast_config::SocketAccess;
+use valecast_ring::attach::{Refusal, Reply, Request, recv_msg, send_msg};
+use zerocopy::IntoBytes;
+
+use super::{Daemon, DaemonError};
+use crate::switch::{Client, Switch, SwitchError};
+
+/// How long a connection may take to ask.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Most connections that have not asked yet.
+const MAX_WAITING: usize = 256;
+
+/// The thread behind the attach sockets. Dropping it removes them.
+pub struct Listener {
+    stop: Arc<AtomicBool>,
+    wake: Arc<EventFd>,
+    sockets: Sender<Change>,
+    served: Mutex<BTreeSet<String>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Change {
+    Serve(String, OwnedFd, PathBuf),
+    Only(Vec<String>),
+}
+
+impl Listener {
+    /// Binds the attach socket of every switch and begins to serve them.
+    pub(super) fn start(daemon: &Daemon) -> Result<Self, DaemonError> {
+        let run_dir = daemon.run_dir().to_owned();
+        let at = |what| {
+            let path = run_dir.clone();
+            move |source| DaemonError::Socket { path, what, source }
+        };
+        std::fs::create_dir_all(&run_dir).map_err(at("cannot make the directory"))?;
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+            .map_err(|e| at("eventfd")(e.into()))?;
+        let (wake, stop) = (Arc::new(wake), Arc::new(AtomicBool::new(false)));
+        let (sockets, changes) = channel();
+        let server = Server {
+            daemon: daemon.clone(),
+            stop: stop.clone(),
+            wake: wake.clone(),
+            changes,
+            listening: HashMap::new(),
+            waiting: Vec::new(),
+            attached: Vec::new(),
+        };
+        let thread = std::thread::Builder::new()
+            .name("valecast-attach".into())
+            .spawn(move || server.run())
+            .map_err(at("cannot start the thread"))?;
+        let me = Self { stop, wake, sockets, served: Mutex::default(), thread: Some(thread) };
+        let state = daemon.lock();
+        me.refresh(&state.switches, &run_dir)?;
+        Ok(me)
+    }
+
+    /// Serves exactly these switches.
+    pub(super) fn refresh(&self, switches: &BTreeMap<String, Switch>, dir: &Path) -> Result<(), DaemonError> {
+        let _ = self.sockets.send(Change::Only(switches.keys().cloned().collect()));
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.retain(|n| switches.contains_key(n));
+        for (name, s) in switches {
+            if served.contains(name) {
+                continue;
+            }
+            let path = Daemon::ring_socket(dir, name);
+            let sock = bind_socket(&path, s.access())?;
+            let _ = self.sockets.send(Change::Serve(name.clone(), sock, path));
+            served.insert(name.clone());
+        }
+        let _ = self.wake.write(1);
+        Ok(())
+    }
+}
+
+fn connects(path: &Path) -> bool {
+    let Ok(s) = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None) else {
+        return false;
+    };
+    UnixAddr::new(path).and_then(|a| nix::sys::socket::connect(s.as_raw_fd(), &a)).is_ok()
+}
+
+fn bind_socket(path: &Path, access: &SocketAccess) -> Result<OwnedFd, DaemonError> {
+    let at = |what| move |e: Errno| DaemonError::Socket { path: path.to_owned(), what, source: e.into() };
+    if connects(path) {
+        return Err(at("another daemon serves this switch")(Errno::EADDRINUSE));
+    }
+    let _ = std::fs::remove_file(path);
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let sock = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).map_err(at("socket"))?;
+    let addr = UnixAddr::new(path).map_err(at("the path is too long for a socket"))?;
+    bind(sock.as_raw_fd(), &addr).map_err(at("bind"))?;
+    set_access(path, access)?;
+    listen(&sock, Backlog::new(128).map_err(at("listen"))?).map_err(at("listen"))?;
+    Ok(sock)
+}
+
+/// Gives a socket the mode and owner from the configuration.
+pub(crate) fn set_access(path: &Path, access: &SocketAccess) -> Result<(), DaemonError> {
+    let fail = |what, source| DaemonError::Socket { path: path.to_owned(), what, source };
+    let mode = std::fs::Permissions::from_mode(access.mode);
+    std::fs::set_permissions(path, mode).map_err(|e| fail("cannot set socket_mode", e))?;
+    let unknown = |what| fail(what, std::io::Error::from(std::io::ErrorKind::NotFound));
+    let uid = match &access.owner {
+        None => None,
+        Some(o) => Some(match o.parse() {
+            Ok(n) => Uid::from_raw(n),
+            Err(_) => {
+                let user = User::from_name(o).ok().flatten();
+                user.ok_or_else(|| unknown("socket_owner is no user of this system"))?.uid
+            }
+        }),
+    };
+    let gid = match &access.group {
+        None => None,
+        Some(g) => Some(match g.parse() {
+            Ok(n) => Gid::from_raw(n),
+            Err(_) => {
+                let group = Group::from_name(g).ok().flatten();
+                group.ok_or_else(|| unknown("socket_group is no group of this system"))?.gid
+            }
+        }),
+    };
+    if uid.is_some() || gid.is_some() {
+        chown(path, uid, gid).map_err(|e| fail("cannot set socket_owner or socket_group", e.into()))?;
+    }
+    Ok(())
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        let _ = self.wake.write(1);
+        if let Some(t) = self.thread.take() {
+            let _ = t.join();
+        }
+    }
+}
+
+/// A port in a client's hands.
+struct Lease {
+    switch: String,
+    port: String,
+    /// Which attachment of that port.
+    number: u64,
+    conn: OwnedFd,
+}
+
+struct Server {
+    daemon: Daemon,
+    stop: Arc<AtomicBool>,
+    wake: Arc<EventFd>,
+    changes: Receiver<Change>,
+    listening: HashMap<String, (OwnedFd, PathBuf)>,
+    waiting: Vec<(String, OwnedFd, Instant)>,
+    attached: Vec<Lease>,
+}
+
+impl Server {
+    fn run(mut self) {
+        let mut last_tick = Instant::now();
+        while !self.stop.load(Ordering::Acquire) {
+            self.obey();
+            let ready = self.poll();
+            self.waiting.retain(|(.., since)| since.elapsed() < PATIENCE);
+            let _ = self.wake.read();
+            self.gone(&ready);
+            self.asked(&ready);
+            self.accept(&ready);
+            if last_tick.elapsed() >= Duration::from_secs(1) {
+                last_tick = Instant::now();
+                self.daemon.tick();
+            }
+        }
+        for (_, path) in self.listening.values() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    fn obey(&mut self) {
+        while let Ok(c) = self.changes.try_recv() {
+            match c {
+                Change::Serve(name, sock, path) => {
+                    self.listening.insert(name, (sock, path));
+                }
+                Change::Only(names) => self.listening.retain(|n, (_, path)| {
+                    let keep = names.contains(n);
+                    if !keep {
+                        let _ = std::fs::remove_file(path);
+                    }
+                    keep
+                }),
+            }
+        }
+    }
+
+    /// Descriptors that have something to say.
+    fn poll(&self) -> Vec<i32> {
+        let wake = self.wake.as_fd();
+        let all = [wake]
+            .into_iter()
+            .chain(self.listening.values().map(|(s, _)| s.as_fd()))
+            .chain(self.waiting.iter().map(|(_, s, _)| s.as_fd()))
+            .chain(self.attached.iter().map(|l| l.conn.as_fd()));
+        let mut fds: Vec<_> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let _ = poll(&mut fds, PollTimeout::from(1000u16));
+        fds.iter().filter(|f| f.any().unwrap_or(false)).map(|f| f.as_fd().as_raw_fd()).collect()
+    }
+
+    fn accept(&mut self, ready: &[i32]) {
+        for (name, (sock, _)) in &self.listening {
+            if !ready.contains(&sock.as_raw_fd()) {
+                continue;
+            }
+            while let Ok(fd) = accept4(sock.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {
+                // SAFETY: the kernel has just made this descriptor for us.
+                let conn = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) };
+                if self.waiting.len() < MAX_WAITING {
+                    self.waiting.push((name.clone(), conn, Instant::now()));
+                }
+            }
+        }
+    }
+
+    /// Whoever is attached and says anything, or nothing any more, is detached.
+    fn gone(&mut self, ready: &[i32]) {
+        let daemon = &self.daemon;
+        self.attached.retain(|l| {
+            let here = !ready.contains(&l.conn.as_raw_fd());
+            if !here {
+                let _ = daemon.with(&l.switch, |s| s.client_gone(&l.port, l.number));
+            }
+            here
+        });
+    }
+
+    fn asked(&mut self, ready: &[i32]) {
+        let (mut ask, wait): (Vec<_>, Vec<_>) =
+            self.waiting.drain(..).partition(|(_, c, _)| ready.contains(&c.as_raw_fd()));
+        self.waiting = wait;
+        for (switch, conn, _) in ask.drain(..) {
+            if let Some((port, number)) = self.serve(&switch, &conn) {
+                self.attached.push(Lease { switch, port, number, conn });
+            }
+        }
+    }
+
+    /// Answers one request; the port if it was granted.
+    fn serve(&self, switch: &str, conn: &OwnedFd) -> Option<(String, u64)> {
+        let (bytes, _fds) = recv_msg(conn.as_fd(), MsgFlags::MSG_DONTWAIT).ok()?;
+        if bytes.is_empty() {
+            return None;
+        }
+        let refuse = |why, text: String| {
+            tracing::debug!(switch, "attach refused: {text}");
+            let reply = Reply::Refused(why, text).to_wire();
+            let _ = send_msg(conn.as_fd(), reply.as_bytes(), &[]);
+        };
+        let request = match Request::parse(&bytes) {
+            Ok(r) => r,
+            Err(e) => {
+                refuse(Refusal::BadRequest, e.to_string());
+                return None;
+            }
+        };
+        let creds = getsockopt(conn, PeerCredentials).ok()?;
+        let client = Client { pid: creds.pid(), uid: creds.uid(), gid: creds.gid() };
+        let keep = conn.try_clone().ok()?;
+        let (end, number) = match self.daemon.with(switch, |s| s.attach_client(&request, client, keep)) {
+            Ok(Ok(granted)) => granted,
+            Ok(Err(e)) => {
+                refuse(why(&e), e.to_string());
+                return None;
+            }
+            Err(e) => {
+                refuse(Refusal::NoSuchPort, e.to_string());
+                return None;
+            }
+        };
+        let mut fds = vec![end.region.fd().as_raw_fd()];
+        for (kick, call) in &end.bells {
+            fds.push(kick.fd().as_raw_fd());
+            fds.push(call.fd().as_raw_fd());
+        }
+        let reply = Reply::Attached(*end.region.layout()).to_wire();
+        if send_msg(conn.as_fd(), reply.as_bytes(), &fds).is_err() {
+            let _ = self.daemon.with(switch, |s| s.client_gone(&request.port, number));
+            return None;
+        }
+        tracing::debug!(switch, port = request.port, pid = client.pid, "attached");
+        Some((request.port, number))
+    }
+}
+
+fn why(e: &SwitchError) -> Refusal {
+    match e {
+        SwitchError::Missing { .. } | SwitchError::NotARing { .. } => Refusal::NoSuchPort,
+        SwitchError::Busy { .. } => Refusal::Busy,
+        SwitchError::Denied { .. } => Refusal::Denied,
+        SwitchError::Limit(_) => Refusal::Limit,
+        _ => Refusal::Internal,
+    }
+}

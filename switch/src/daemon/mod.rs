@@ -1,0 +1,265 @@
+//! The daemon: several switches, their sockets, and reloading.
+//!
+//! Everything here is control side, behind one lock that no worker ever takes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use valecast_config::{Action, Config, ConfigAction, Port, diff_config};
+
+use crate::port::patch;
+use crate::switch::{Switch, SwitchError};
+
+mod listen;
+
+pub use listen::Listener;
+pub(crate) use listen::set_access;
+
+/// Why a daemon could not start or reload.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A switch refused.
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+    /// A difference that needs a restart.
+    #[error(transparent)]
+    Diff(#[from] valecast_config::DiffError),
+    /// The file is wrong.
+    #[error("{0}")]
+    Config(#[from] valecast_config::ConfigErrors),
+    /// A socket could not be made.
+    #[error("{path}: {what}: {source}", path = path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// There is no such switch.
+    #[error("no switch {0:?} (there is {1})")]
+    NoSwitch(String, String),
+    /// Reloading without a file.
+    #[error("this daemon was not started from a file")]
+    NoFile,
+}
+
+/// A running daemon. Clones share it.
+#[derive(Clone)]
+pub struct Daemon(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    run_dir: PathBuf,
+}
+
+struct State {
+    switches: BTreeMap<String, Switch>,
+    /// The configuration as last loaded; what `ctl` changed since is not in it.
+    loaded: Config,
+    file: Option<PathBuf>,
+    listener: Option<Listener>,
+}
+
+impl Daemon {
+    /// Starts all switches of `config`. `file` is what a reload reads.
+    pub fn start(config: Config, file: Option<PathBuf>) -> Result<Self, DaemonError> {
+        let mut switches = BTreeMap::new();
+        for s in &config.switches {
+            switches.insert(s.name.clone(), Switch::start(s.clone())?);
+        }
+        let run_dir = config.run_dir.clone();
+        let mut state = State { switches, loaded: config, file, listener: None };
+        state.join_patches();
+        let me = Self(Arc::new(Shared { state: Mutex::new(state), run_dir }));
+        let listener = Listener::start(&me)?;
+        me.lock().listener = Some(listener);
+        Ok(me)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held leaves a state that is still consistent field by field.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where its sockets are.
+    pub fn run_dir(&self) -> &Path {
+        &self.0.run_dir
+    }
+
+    /// The attach socket of a switch.
+    pub fn ring_socket(run_dir: &Path, switch: &str) -> PathBuf {
+        run_dir.join(format!("{switch}.ring"))
+    }
+
+    /// The control socket of a switch.
+    pub fn control_socket(run_dir: &Path, switch: &str) -> PathBuf {
+        run_dir.join(format!("{switch}.sock"))
+    }
+
+    /// Names of the switches.
+    pub fn switch_names(&self) -> Vec<String> {
+        self.lock().switches.keys().cloned().collect()
+    }
+
+    /// The configuration as last loaded.
+    pub fn loaded(&self) -> Config {
+        self.lock().loaded.clone()
+    }
+
+    /// Works with one switch, under the lock.
+    pub fn with<T>(&self, name: &str, f: impl FnOnce(&mut Switch) -> T) -> Result<T, DaemonError> {
+        let mut state = self.lock();
+        let names = || state.switches.keys().cloned().collect::<Vec<_>>().join(", ");
+        if !state.switches.contains_key(name) {
+            return Err(DaemonError::NoSwitch(name.to_owned(), names()));
+        }
+        let switch = state.switches.get_mut(name);
+        switch.map(f).ok_or_else(|| DaemonError::NoSwitch(name.to_owned(), String::new()))
+    }
+
+    /// Attaches a port live. `temporary`: it goes when its client goes.
+    pub fn attach_port(&self, switch: &str, port: Port, temporary: bool) -> Result<(), DaemonError> {
+        self.with(switch, |s| s.attach_port(port, temporary))??;
+        self.lock().join_patches();
+        Ok(())
+    }
+
+    /// Detaches a port live.
+    pub fn detach_port(&self, switch: &str, port: &str) -> Result<(), DaemonError> {
+        self.lock().detach(switch, port)
+    }
+
+    /// Reads the file again and applies the difference. On an error all is as it was.
+    pub fn reload(&self) -> Result<Vec<ConfigAction>, DaemonError> {
+        let mut state = self.lock();
+        let file = state.file.clone().ok_or(DaemonError::NoFile)?;
+        let new = Config::load(&file)?;
+        let actions = state.reload(&new)?;
+        if let Some(l) = &state.listener {
+            l.refresh(&state.switches, &self.0.run_dir)?;
+        }
+        Ok(actions)
+    }
+
+    /// Forgets old addresses; about once a second.
+    pub fn tick(&self) {
+        self.lock().switches.values().for_each(Switch::tick);
+    }
+
+    /// Ends everything; sockets are removed.
+    pub fn stop(&self) {
+        let (mut switches, listener) = {
+            let mut s = self.lock();
+            (std::mem::take(&mut s.switches), s.listener.take())
+        };
+        drop(listener);
+        switches.values_mut().for_each(Switch::stop);
+    }
+}
+
+impl State {
+    fn detach(&mut self, switch: &str, port: &str) -> Result<(), DaemonError> {
+        let names = self.switches.keys().cloned().collect::<Vec<_>>().join(", ");
+        let Some(s) = self.switches.get_mut(switch) else {
+            return Err(DaemonError::NoSwitch(switch.to_owned(), names));
+        };
+        let peer = s.patch_peer(port);
+        s.detach_port(port)?;
+        if let Some((sw, p)) = peer
+            && let Some(other) = self.switches.get_mut(&sw)
+        {
+            other.disconnect(&p);
+        }
+        Ok(())
+    }
+
+    /// Connects patches whose ends both exist and wait.
+    fn join_patches(&mut self) {
+        let loose: Vec<_> = self
+            .switches
+            .iter()
+            .flat_map(|(name, s)| s.loose_patches().into_iter().map(move |l| (name.clone(), l)))
+            .collect();
+        for (a, (port_a, b, port_b)) in &loose {
+            // Each pair appears twice; take it once.
+            let twin = loose.iter().any(|(n, (p, q, r))| n == b && p == port_b && q == a && r == port_a);
+            if !twin || (a, port_a) > (b, port_b) {
+                continue;
+            }
+            let one =
+                |name: &str, s: &BTreeMap<String, Switch>| s.get(name).is_some_and(Switch::is_exclusive);
+            let ends = patch::pair(port_a, one(a, &self.switches), port_b, one(b, &self.switches));
+            match ends {
+                Err(e) => tracing::error!("patch {a}:{port_a} - {b}:{port_b}: {e}"),
+                Ok((end_a, end_b)) => {
+                    for (name, port, end) in [(a, port_a, end_a), (b, port_b, end_b)] {
+                        if let Some(s) = self.switches.get_mut(name)
+                            && let Err(e) = s.connect(port, end, None, 0, None)
+                        {
+                            tracing::error!("patch {name}:{port}: {e}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn reload(&mut self, new: &Config) -> Result<Vec<ConfigAction>, DaemonError> {
+        let actions = diff_config(&self.loaded, new)?;
+        let before: BTreeMap<_, _> =
+            self.switches.iter().map(|(n, s)| (n.clone(), s.config_view())).collect();
+        for a in &actions {
+            if let Err(e) = self.apply(a.clone()) {
+                self.restore(&before);
+                return Err(e);
+            }
+        }
+        self.loaded = new.clone();
+        self.join_patches();
+        Ok(actions)
+    }
+
+    fn apply(&mut self, action: ConfigAction) -> Result<(), DaemonError> {
+        match action {
+            ConfigAction::AddSwitch(s) => {
+                self.switches.insert(s.name.clone(), Switch::start(s)?);
+            }
+            ConfigAction::RemoveSwitch(name) => {
+                self.switches.remove(&name);
+            }
+            ConfigAction::Change(name, steps) => steps.into_iter().try_for_each(|s| self.step(&name, s))?,
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, name: &str, step: Action) -> Result<(), DaemonError> {
+        if let Action::DetachPort(port) = &step {
+            return self.detach(name, port);
+        }
+        match self.switches.get_mut(name) {
+            Some(s) => Ok(s.apply(step)?),
+            None => Err(DaemonError::NoSwitch(name.to_owned(), String::new())),
+        }
+    }
+
+    /// Undoes what a failed reload did: brings every switch back to what it was.
+    fn restore(&mut self, before: &BTreeMap<String, valecast_config::Switch>) {
+        self.switches.retain(|name, _| before.contains_key(name));
+        for (name, was) in before {
+            let undone = match self.switches.get(name).map(Switch::config_view) {
+                None => self.apply(ConfigAction::AddSwitch(was.clone())),
+                Some(now) => match valecast_config::diff(&now, was) {
+                    Ok(steps) => self.apply(ConfigAction::Change(name.clone(), steps)),
+                    Err(e) => Err(e.into()),
+                },
+            };
+            if let Err(e) = undone {
+                tracing::error!(switch = name, "undoing the reload: {e}");
+            }
+        }
+        self.join_patches();
+    }
+}

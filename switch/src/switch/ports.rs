@@ -1,0 +1,352 @@
+//! Attaching and detaching.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::sys::socket::{Shutdown, shutdown};
+use nix::unistd::{Gid, Group, Uid, User};
+use valecast_config::{Port, PortKind, RingPort};
+use valecast_ring::attach::Request;
+use valecast_ring::host::Endpoint;
+use valecast_ring::layout::{Layout, RingParams};
+
+use super::{Attached, PortState, Switch, SwitchError};
+use crate::clock;
+use crate::counters::PortStats;
+use crate::fdb::MAX_PORTS;
+use crate::meter::Meter;
+use crate::port::ring::{RingEgress, RingIngress};
+use crate::port::{Ingress, OpenError, Opened, null, packet, pcap, tap};
+use crate::worker::Command;
+
+/// Who is attached to a ring port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Process, as the kernel told.
+    pub pid: i32,
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+impl Switch {
+    fn missing(&self, name: &str) -> SwitchError {
+        let names: Vec<_> = self.ports.keys().map(String::as_str).collect();
+        SwitchError::Missing {
+            switch: self.cfg.name.clone(),
+            kind: "port",
+            name: name.to_owned(),
+            hint: format!(" (it has {})", if names.is_empty() { "none".into() } else { names.join(", ") }),
+        }
+    }
+
+    /// Adds a port and opens it. A ring waits for its client, a patch for its peer.
+    pub fn attach_port(&mut self, cfg: Port, temporary: bool) -> Result<(), SwitchError> {
+        if self.ports.contains_key(&cfg.name) {
+            return Err(SwitchError::Exists { switch: self.cfg.name.clone(), kind: "port", name: cfg.name });
+        }
+        let name = cfg.name.clone();
+        let fail = |source| SwitchError::Open { port: name.clone(), source };
+        let opened = match &cfg.kind {
+            PortKind::Ring(r) => {
+                Layout::try_from(params(r)).map_err(|e| fail(e.into()))?;
+                None
+            }
+            PortKind::Patch(_) => None,
+            PortKind::Null => Some(null::open()),
+            PortKind::Tap(t) => Some(tap::open(&name, t).map_err(fail)?),
+            PortKind::Packet(p) => Some(packet::open(&name, p).map_err(fail)?),
+            PortKind::Pcap(p) => Some(pcap::open(&name, p).map_err(fail)?),
+        };
+        let free = self.ids.iter().position(Option::is_none).unwrap_or(self.ids.len());
+        if free >= MAX_PORTS {
+            return Err(SwitchError::Limit(format!("a switch has at most {MAX_PORTS} ports")));
+        }
+        if free == self.ids.len() {
+            self.ids.push(None);
+        }
+        self.ids[free] = Some(name.clone());
+        let state = PortState {
+            id: free as u16,
+            stats: Arc::new(PortStats::new(self.cfg.workers)),
+            limit: limit(&cfg),
+            attached: None,
+            temporary,
+            ring_resets: 0,
+            cfg,
+        };
+        self.ports.insert(name.clone(), state);
+        match opened {
+            Some(o) => self.connect(&name, o, None, 0, None)?,
+            None => self.publish(),
+        }
+        Ok(())
+    }
+
+    /// Joins an opened port to the data path.
+    pub fn connect(
+        &mut self,
+        name: &str,
+        opened: Opened,
+        client: Option<Client>,
+        memory: u64,
+        resets: Option<Arc<std::sync::atomic::AtomicU64>>,
+    ) -> Result<(), SwitchError> {
+        let Some(p) = self.ports.get_mut(name) else { return Err(self.missing(name)) };
+        let id = p.id;
+        let Opened { ingress, egress, keep } = opened;
+        self.attachments += 1;
+        let number = self.attachments;
+        p.attached = Some(Attached {
+            egress: egress.clone(),
+            number,
+            _keep: keep,
+            client,
+            memory,
+            resets,
+            since: clock::now_ns(),
+        });
+        self.publish();
+        for w in 0..self.workers.len() {
+            self.tell(w, Command::AddRoom(id, egress.clone()));
+        }
+        for (lane, ingress) in ingress.into_iter().enumerate() {
+            self.add_source(id, lane, ingress);
+        }
+        Ok(())
+    }
+
+    fn add_source(&mut self, port: u16, lane: usize, ingress: Box<dyn Ingress>) {
+        let w = self.next_worker;
+        self.next_worker = (w + 1) % self.workers.len().max(1);
+        self.tell(w, Command::AddSource { port, lane, ingress });
+    }
+
+    /// Parts a port from the data path; it stays configured. What was learned on it is forgotten.
+    pub fn disconnect(&mut self, name: &str) {
+        let Some(p) = self.ports.get_mut(name) else { return };
+        let Some(old) = p.attached.take() else { return };
+        let id = p.id;
+        if let Some(r) = &old.resets {
+            p.ring_resets += r.load(std::sync::atomic::Ordering::Relaxed);
+        }
+        self.publish();
+        self.all_workers(|done| Command::Remove(id, done));
+        self.all_workers(Command::Barrier);
+        self.fdb.retain(|e| e.port != id || e.is_static);
+    }
+
+    /// Removes a port. Groups lose their buckets to it; mirrors to or from it end.
+    pub fn detach_port(&mut self, name: &str) -> Result<(), SwitchError> {
+        if !self.ports.contains_key(name) {
+            return Err(self.missing(name));
+        }
+        let using = self
+            .groups
+            .values()
+            .find(|g| g.cfg.ingress.as_deref() == Some(name) || g.cfg.buckets.iter().any(|b| b.port == name));
+        if let Some(g) = using {
+            let by = format!("group {:?}", g.cfg.name);
+            return Err(SwitchError::InUse { kind: "port", name: name.to_owned(), by });
+        }
+        self.disconnect(name);
+        for m in &mut self.mirrors {
+            m.from.retain(|f| f != name);
+        }
+        self.mirrors.retain(|m| m.to != name && !m.from.is_empty());
+        self.statics.retain(|s| s.port != name);
+        if let Some(p) = self.ports.remove(name) {
+            self.publish();
+            // After this no worker counts for the port any more.
+            self.all_workers(Command::Barrier);
+            self.retired.add(&p.stats.sums());
+            self.ids[usize::from(p.id)] = None;
+            self.fdb.retain(|e| e.port != p.id);
+        }
+        Ok(())
+    }
+
+    /// Changes the policy of an attached port.
+    pub fn update_port(&mut self, cfg: Port) -> Result<(), SwitchError> {
+        let Some(p) = self.ports.get_mut(&cfg.name) else { return Err(self.missing(&cfg.name)) };
+        if p.cfg.limit != cfg.limit {
+            p.limit = limit(&cfg);
+        }
+        p.cfg = cfg;
+        self.publish();
+        Ok(())
+    }
+
+    /// Replaces a port by another of the same name.
+    pub fn replace_port(&mut self, cfg: Port) -> Result<(), SwitchError> {
+        let name = cfg.name.clone();
+        let Some(old) = self.ports.get(&name) else { return Err(self.missing(&name)) };
+        let (old_cfg, temporary) = (old.cfg.clone(), old.temporary);
+        let (groups, mirrors, statics) =
+            (std::mem::take(&mut self.groups), self.mirrors.clone(), self.statics.clone());
+        let swap = |s: &mut Self, cfg: Port| {
+            if s.ports.contains_key(&name) {
+                s.detach_port(&name)?;
+            }
+            s.attach_port(cfg, temporary)
+        };
+        let mut done = swap(self, cfg);
+        if done.is_err()
+            && let Err(e) = swap(self, old_cfg)
+        {
+            tracing::error!(port = name, "the port as it was cannot be restored: {e}");
+            done = Err(e);
+        }
+        self.groups = groups;
+        self.mirrors = mirrors;
+        self.publish();
+        let restored = self.set_statics(statics);
+        done.and(restored)
+    }
+
+    /// A client wants a port: checks, makes the memory, and joins it. What the client gets is returned.
+    pub fn attach_client(
+        &mut self,
+        request: &Request,
+        client: Client,
+        lifeline: OwnedFd,
+    ) -> Result<(Endpoint, u64), SwitchError> {
+        let name = request.port.as_str();
+        let Some(p) = self.ports.get(name) else { return Err(self.missing(name)) };
+        let PortKind::Ring(ring) = &p.cfg.kind else {
+            return Err(SwitchError::NotARing { port: name.to_owned(), kind: p.cfg.kind.name() });
+        };
+        if !may(ring, client) {
+            return Err(SwitchError::Denied { port: name.to_owned(), uid: client.uid });
+        }
+        if let Some(Client { pid, uid, .. }) = p.attached.as_ref().and_then(|a| a.client) {
+            return Err(SwitchError::Busy { port: name.to_owned(), pid, uid });
+        }
+        let want = request.over(params(ring));
+        let most = params(ring);
+        for (what, got, top) in [
+            ("tx_rings", u32::from(want.tx_rings), u32::from(most.tx_rings)),
+            ("rx_rings", u32::from(want.rx_rings), u32::from(most.rx_rings)),
+        ] {
+            if got > top {
+                return Err(SwitchError::Limit(format!(
+                    "port {name:?} has {what} = {top}, {got} were asked for: raise it in the configuration"
+                )));
+            }
+        }
+        let fail = |source: OpenError| SwitchError::Open { port: name.to_owned(), source };
+        let layout = Layout::try_from(want).map_err(|e| fail(e.into()))?;
+        let bytes = layout.total() as u64;
+        if let Some(top) = ring.memory_limit
+            && bytes > top
+        {
+            let what = format!("port {name:?}: its rings take {bytes} bytes, memory_limit is {top}");
+            return Err(SwitchError::Limit(what));
+        }
+        let (used, top) = (self.memory(), self.cfg.memory_limit);
+        if used + bytes > top {
+            return Err(SwitchError::Limit(format!(
+                "port {name:?}: its rings take {bytes} bytes and {used} of the switch's memory_limit of {top} are used"
+            )));
+        }
+        let exclusive = self.cfg.workers == 1;
+        let mut end = Endpoint::new(layout, name, exclusive).map_err(|e| fail(e.into()))?;
+        let name = name.to_owned();
+        let opened = over_rings(&mut end, vec![Box::new(HangUp(lifeline))]);
+        self.connect(&name, opened, Some(client), bytes, Some(end.resets.clone()))?;
+        Ok((end, self.attachments))
+    }
+
+    /// The client of attachment `number` is gone.
+    pub fn client_gone(&mut self, name: &str, number: u64) {
+        let current = self.ports.get(name).and_then(|p| p.attached.as_ref()).map(|a| a.number);
+        if current != Some(number) {
+            return;
+        }
+        self.disconnect(name);
+        if self.ports.get(name).is_some_and(|p| p.temporary)
+            && let Err(e) = self.detach_port(name)
+        {
+            tracing::warn!(port = name, "temporary port stays: {e}");
+        }
+    }
+}
+
+/// Tells a client that its port is gone, by ending the connection it was attached over.
+struct HangUp(OwnedFd);
+
+impl Drop for HangUp {
+    fn drop(&mut self) {
+        let _ = shutdown(self.0.as_raw_fd(), Shutdown::Both);
+    }
+}
+
+/// The switch's ends of an endpoint as a port.
+pub(crate) fn over_rings(end: &mut Endpoint, keep: Vec<Box<dyn std::any::Any + Send>>) -> Opened {
+    let slots = end.region.layout().params().slots;
+    let mut ingress: Vec<Box<dyn Ingress>> = Vec::new();
+    for q in end.tx.drain(..) {
+        ingress.push(Box::new(RingIngress::new(q)));
+    }
+    let rx = std::mem::take(&mut end.rx);
+    Opened { ingress, egress: Arc::new(RingEgress::new(rx, slots)), keep }
+}
+
+/// Ring parameters from the configuration.
+pub fn params(r: &RingPort) -> RingParams {
+    RingParams { tx_rings: r.tx_rings, rx_rings: r.rx_rings, slots: r.slots, buf_size: r.buf_size }
+}
+
+fn limit(cfg: &Port) -> Option<Arc<Meter>> {
+    cfg.limit.as_ref().map(|l| Arc::new(Meter::new(l.rate, l.burst, l.mode)))
+}
+
+fn may(r: &RingPort, c: Client) -> bool {
+    if r.allow_users.is_empty() && r.allow_groups.is_empty() {
+        return true;
+    }
+    let user = |u: &String| match u.parse() {
+        Ok(n) => Uid::from_raw(n) == Uid::from_raw(c.uid),
+        Err(_) => User::from_name(u).ok().flatten().is_some_and(|u| u.uid.as_raw() == c.uid),
+    };
+    let in_group = |g: &String| match g.parse::<u32>() {
+        Ok(n) => Gid::from_raw(n) == Gid::from_raw(c.gid),
+        Err(_) => Group::from_name(g).ok().flatten().is_some_and(|g| {
+            let member = User::from_uid(Uid::from_raw(c.uid)).ok().flatten();
+            g.gid.as_raw() == c.gid || member.is_some_and(|u| g.mem.contains(&u.name))
+        }),
+    };
+    r.allow_users.iter().any(user) || r.allow_groups.iter().any(in_group)
+}
+
+impl Switch {
+    /// The patches that wait for their peer: port, peer's switch, peer's port.
+    pub fn loose_patches(&self) -> Vec<(String, String, String)> {
+        let loose = self.ports.values().filter(|p| p.attached.is_none());
+        loose
+            .filter_map(|p| match &p.cfg.kind {
+                PortKind::Patch(x) => Some((p.cfg.name.clone(), x.peer_switch.clone(), x.peer_port.clone())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The peer of a patch port that is connected.
+    pub fn patch_peer(&self, name: &str) -> Option<(String, String)> {
+        match &self.ports.get(name)?.cfg.kind {
+            PortKind::Patch(x) => Some((x.peer_switch.clone(), x.peer_port.clone())),
+            _ => None,
+        }
+    }
+
+    /// Whether one worker alone delivers.
+    pub fn is_exclusive(&self) -> bool {
+        self.cfg.workers == 1
+    }
+
+    /// How its sockets are to be.
+    pub fn access(&self) -> &valecast_config::SocketAccess {
+        &self.cfg.socket
+    }
+}
