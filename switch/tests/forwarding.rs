@@ -1,0 +1,262 @@
+//! What goes where: learning, flooding, VLANs, groups, meters, mirrors, policies. Over real rings.
+#![allow(missing_docs)]
+
+mod common;
+
+use common::{Rig, frame};
+use std::time::{Duration, Instant};
+
+#[test]
+fn learns_and_floods() {
+    let rig = Rig::rings(&["a", "b", "c"], "", "");
+    let (mut a, mut b, mut c) = (rig.attach("a"), rig.attach("b"), rig.attach("c"));
+    let hello = frame(2, 1, b"to b, unknown yet");
+    a.send(&hello);
+    assert_eq!(b.recv().as_ref(), Some(&hello));
+    assert_eq!(c.recv().as_ref(), Some(&hello));
+    let back = frame(1, 2, b"now known");
+    b.send(&back);
+    assert_eq!(a.recv(), Some(back));
+    assert!(c.silent());
+    a.send(&hello);
+    assert_eq!(b.recv(), Some(hello));
+    assert!(c.silent());
+    let own = frame(1, 9, b"to my own port");
+    a.send(&own);
+    let all = frame(0xff, 3, b"to all");
+    c.send(&all);
+    assert_eq!((a.recv(), b.recv()), (Some(all.clone()), Some(all)));
+    assert!(c.silent());
+    let v = rig.books();
+    assert_eq!(v.ports[0].in_drops["own_port"], 1);
+    assert_eq!(v.fdb_entries, 4);
+}
+
+#[test]
+fn sizes_cross_whole() {
+    let rig = Rig::rings(&["a", "b"], "", "");
+    let (mut a, mut b) = (rig.attach("a"), rig.attach("b"));
+    for len in [14, 15, 16, 17, 31, 32, 33, 48, 60, 63, 64, 65, 127, 1500, 1514, 2112, 2113, 9018, 65535] {
+        let mut f = frame(0xff, 1, &[]);
+        f.resize(len.max(14), 0);
+        f.truncate(len);
+        for (i, x) in f.iter_mut().enumerate().skip(14) {
+            *x = (i * 31) as u8;
+        }
+        a.send(&f);
+        assert_eq!(b.recv(), Some(f), "{len} bytes");
+    }
+    a.send(&[1, 2, 3]);
+    assert!(b.silent());
+    assert_eq!(rig.books().ports[0].in_drops["runt"], 1);
+}
+
+#[test]
+fn vlans_part_and_join() {
+    let rest = r#"
+[[switch.port]]
+name = "a10"
+kind = "ring"
+vlan_access = 10
+[[switch.port]]
+name = "b10"
+kind = "ring"
+vlan_access = 10
+[[switch.port]]
+name = "c20"
+kind = "ring"
+vlan_access = 20
+[[switch.port]]
+name = "trunk"
+kind = "ring"
+vlan_trunk = [10, 20]
+"#;
+    let rig = Rig::new(&format!("[[switch]]\nname = \"vale0\"\n{rest}"));
+    let mut p: Vec<_> = ["a10", "b10", "c20", "trunk"].iter().map(|n| rig.attach(n)).collect();
+    let f = frame(0xff, 1, b"in vlan 10");
+    p[0].send(&f);
+    assert_eq!(p[1].recv().as_ref(), Some(&f));
+    let mut tagged = f.clone();
+    tagged.splice(12..12, [0x81, 0, 0, 10]);
+    assert_eq!(p[3].recv().as_ref(), Some(&tagged));
+    assert!(p[2].silent());
+    let mut t20 = frame(0xff, 7, b"vlan 20 from the trunk");
+    let plain20 = t20.clone();
+    t20.splice(12..12, [0x81, 0, 0, 20]);
+    p[3].send(&t20);
+    assert_eq!(p[2].recv(), Some(plain20));
+    assert!(p[0].silent() && p[1].silent());
+    // The same address lives in both VLANs, on different ports.
+    let mut t30 = frame(0xff, 7, b"vlan 30 is not carried");
+    t30.splice(12..12, [0x81, 0, 0, 30]);
+    p[3].send(&t30);
+    p[0].send(&tagged);
+    let v = rig.books();
+    let port = |n: &str| v.ports.iter().find(|p| p.name == n).unwrap();
+    assert_eq!(port("trunk").in_drops["vlan"], 1);
+    assert_eq!(port("a10").in_drops["vlan"], 1);
+}
+
+#[test]
+fn groups_copy_and_rewrite() {
+    let rest = r#"
+[[switch.group]]
+name = "g"
+address = "01:00:5e:00:00:01"
+ingress = "a"
+buckets = [{ port = "b" }, { port = "c", set_dst = "02:00:00:00:00:0c" }, { port = "a" }]
+"#;
+    let rig = Rig::rings(&["a", "b", "c", "d"], "", rest);
+    let mut p: Vec<_> = ["a", "b", "c", "d"].iter().map(|n| rig.attach(n)).collect();
+    let mut f = frame(9, 1, b"group");
+    f[..6].copy_from_slice(&[1, 0, 0x5e, 0, 0, 1]);
+    p[0].send(&f);
+    assert_eq!(p[1].recv().as_ref(), Some(&f));
+    let mut at_c = f.clone();
+    at_c[..6].copy_from_slice(&[2, 0, 0, 0, 0, 0xc]);
+    assert_eq!(p[2].recv(), Some(at_c));
+    assert!(p[3].silent() && p[0].silent());
+    // From another port the address is plain multicast.
+    p[3].send(&f);
+    assert!((0..3).all(|i| p[i].recv().as_ref() == Some(&f)));
+    let g = rig.daemon.with("vale0", |s| s.groups_view()).unwrap();
+    assert_eq!(g.groups[0].frames, 1);
+    rig.daemon.with("vale0", |s| s.remove_group("g")).unwrap().unwrap();
+    p[0].send(&f);
+    assert_eq!(p[3].recv(), Some(f));
+    rig.books();
+}
+
+#[test]
+fn group_limits_are_clear() {
+    let rig = Rig::new(
+        "[[switch]]\nname=\"vale0\"\nmax_groups=1\nmax_buckets=1\n[[switch.port]]\nname=\"a\"\nkind=\"null\"\n",
+    );
+    let group = |name: &str, n: usize| {
+        let b = vec!["{port=\"a\"}"; n].join(",");
+        let text = format!("name={name:?}\naddress=\"01:00:00:00:00:0{n}\"\nbuckets=[{b}]");
+        valecast_config::parse_group("t", &text).unwrap()
+    };
+    let add = |g| rig.daemon.with("vale0", |s| s.add_group(g)).unwrap();
+    let e = add(group("two", 2)).unwrap_err().to_string();
+    assert!(e.contains("2 buckets") && e.contains("max_buckets"), "{e}");
+    add(group("one", 1)).unwrap();
+    let e = add(group("more", 1)).unwrap_err().to_string();
+    assert!(e.contains("max_groups"), "{e}");
+}
+
+#[test]
+fn mirrors_see_both_directions() {
+    let rest = "[[switch.mirror]]\nfrom = \"a\"\nto = \"m\"\n";
+    let rig = Rig::rings(&["a", "b", "m"], "", rest);
+    let (mut a, mut b, mut m) = (rig.attach("a"), rig.attach("b"), rig.attach("m"));
+    let (out, back) = (frame(2, 1, b"out"), frame(1, 2, b"back"));
+    a.send(&out);
+    assert_eq!((b.recv(), m.recv()), (Some(out.clone()), Some(out)));
+    b.send(&back);
+    assert_eq!((a.recv(), m.recv()), (Some(back.clone()), Some(back)));
+    assert!(m.silent(), "a mirror gets each frame once");
+    rig.books();
+}
+
+#[test]
+fn policies_drop_by_name() {
+    let rest = r#"
+[[switch.port]]
+name = "strict"
+kind = "ring"
+allowed_macs = ["02:00:00:00:00:01"]
+[[switch.port]]
+name = "few"
+kind = "ring"
+mac_limit = 2
+[[switch.port]]
+name = "slow"
+kind = "ring"
+rate = "8kbit/s"
+rate_burst = "1000"
+[[switch.static]]
+mac = "02:00:00:00:00:aa"
+port = "few"
+"#;
+    let rig = Rig::rings(&["b"], "", rest);
+    let (mut b, mut strict, mut few, mut slow) =
+        (rig.attach("b"), rig.attach("strict"), rig.attach("few"), rig.attach("slow"));
+    strict.send(&frame(0xff, 9, b"spoofed"));
+    strict.send(&frame(0xff, 1, b"mine"));
+    assert_eq!(&b.recv().unwrap()[14..18], b"mine");
+    for src in 10..20 {
+        few.send(&frame(0xff, src, b"many"));
+    }
+    for _ in 0..100 {
+        slow.send(&frame(0xff, 30, &[0; 86]));
+    }
+    b.send(&frame(0xaa, 2, b"static"));
+    let v = rig.books();
+    let port = |n: &str| v.ports.iter().find(|p| p.name == n).unwrap();
+    assert_eq!(port("strict").in_drops["mac_denied"], 1);
+    assert_eq!(port("few").learn_refused, 8 + 1);
+    assert!((85..=90).contains(&port("slow").in_drops["policed"]), "{:?}", port("slow"));
+    let mut last = Vec::new();
+    while let Some(f) = few.recv_within(Duration::from_millis(100)) {
+        last = f;
+    }
+    assert_eq!(&last[14..20], b"static");
+}
+
+#[test]
+fn a_shaping_meter_holds_and_loses_nothing() {
+    let rest = r#"
+[[switch.meter]]
+name = "m"
+rate = "8Mbit/s"
+burst = "1000"
+mode = "shape"
+[[switch.group]]
+name = "g"
+address = "01:00:5e:00:00:01"
+meter = "m"
+buckets = [{ port = "b" }]
+"#;
+    let rig = Rig::rings(&["a", "b"], "", rest);
+    let (mut a, mut b) = (rig.attach("a"), rig.attach("b"));
+    let mut f = frame(9, 1, &[7; 986]);
+    f[0] = 1;
+    f[1..6].copy_from_slice(&[0, 0x5e, 0, 0, 1]);
+    let start = Instant::now();
+    for _ in 0..200 {
+        a.send(&f);
+    }
+    let got = (0..200).filter(|_| b.recv().is_some()).count();
+    assert_eq!(got, 200);
+    // 200 frames of 1000 bytes at 1 MB/s: never faster, whatever the machine.
+    assert!(start.elapsed() >= Duration::from_millis(190), "{:?}", start.elapsed());
+    rig.books();
+}
+
+#[test]
+fn patches_join_two_switches() {
+    let port = |n: &str, k: &str| format!("[[switch.port]]\nname={n:?}\n{k}\n");
+    let toml = format!(
+        "[[switch]]\nname=\"vale0\"\n{}{}[[switch]]\nname=\"vale1\"\n{}{}",
+        port("a", "kind=\"ring\""),
+        port("x", "kind=\"patch\"\npeer=\"vale1:y\""),
+        port("b", "kind=\"ring\""),
+        port("y", "kind=\"patch\"\npeer=\"vale0:x\""),
+    );
+    let rig = Rig::new(&toml);
+    let mut a = rig.attach("a");
+    let sock = valecast_switch::daemon::Daemon::ring_socket(rig.dir.path(), "vale1");
+    let p = valecast_ring::client::Port::attach(&sock, "b", &Default::default()).unwrap();
+    let (link, tx, rx) = p.split();
+    let mut b =
+        common::Client { link, tx: tx.into_iter().next().unwrap(), rx: rx.into_iter().next().unwrap() };
+    for i in 0..2000u32 {
+        let f = frame(0xff, 1, &i.to_be_bytes());
+        a.send(&f);
+        assert_eq!(b.recv(), Some(f));
+        b.send(&frame(1, 2, b"back"));
+        assert!(a.recv().is_some());
+    }
+    rig.books();
+}
