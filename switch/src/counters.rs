@@ -103,6 +103,32 @@ pub struct Block {
     pub in_bursts: Count,
     /// Addresses not learned because of the port's limit.
     pub learn_refused: Count,
+    /// The same by ring (or queue).
+    pub rings: [RingBlock; MAX_RINGS],
+}
+
+/// Most rings of a port and direction.
+pub const MAX_RINGS: usize = valecast_ring::layout::MAX_RINGS as usize;
+
+/// What one worker counts for one ring.
+#[derive(Debug, Default)]
+#[allow(missing_docs)] // the same words as in `Block`
+pub struct RingBlock {
+    pub in_frames: Count,
+    pub in_bytes: Count,
+    pub out_frames: Count,
+    pub out_bytes: Count,
+}
+
+/// Figures of one ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[allow(missing_docs)] // the same words as in `Block`
+pub struct RingSums {
+    pub ring: usize,
+    pub in_frames: u64,
+    pub in_bytes: u64,
+    pub out_frames: u64,
+    pub out_bytes: u64,
 }
 
 /// A port's counters: one block per worker.
@@ -121,6 +147,22 @@ impl PortStats {
     #[inline]
     pub fn block(&self, worker: usize) -> &Block {
         &self.blocks[worker]
+    }
+
+    /// The sums of the first `n` rings over all workers.
+    pub fn rings(&self, n: usize) -> Vec<RingSums> {
+        let sum = |ring| {
+            let mut s = RingSums { ring, ..RingSums::default() };
+            for b in &self.blocks {
+                let r: &RingBlock = &b.rings[ring];
+                s.in_frames += r.in_frames.get();
+                s.in_bytes += r.in_bytes.get();
+                s.out_frames += r.out_frames.get();
+                s.out_bytes += r.out_bytes.get();
+            }
+            s
+        };
+        (0..n.min(MAX_RINGS)).map(sum).collect()
     }
 
     /// The sums over all workers.

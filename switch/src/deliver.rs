@@ -1,6 +1,6 @@
 //! From lists to receivers: claim room everywhere, find out how much of the burst can go, copy once, count.
 
-use crate::counters::{Block, Cause};
+use crate::counters::{Block, Cause, MAX_RINGS};
 use crate::frame::Burst;
 use crate::plan::Plan;
 use crate::tables::{PortEntry, PortId, Tables};
@@ -64,6 +64,9 @@ pub fn deliver(
             let tally = egress.put(burst, &list[..fit], lane, now);
             block.out_frames.add(tally.frames);
             block.out_bytes.add(tally.bytes);
+            let ring = &block.rings[lane % dest.caps.queues.clamp(1, MAX_RINGS)];
+            ring.out_frames.add(tally.frames);
+            ring.out_bytes.add(tally.bytes);
             if tally.tx_error > 0 {
                 block.out_drops[Cause::TxError as usize].add(tally.tx_error);
             }
@@ -87,15 +90,15 @@ pub fn deliver(
         }
     }
     plan.settle_meters(cut);
-    count_in(from.stats.block(worker), burst, plan, cut, copies);
+    count_in(from.stats.block(worker), lane, burst, plan, cut, copies);
     out.consumed = usize::from(cut);
 }
 
-fn count_in(b: &Block, burst: &Burst, plan: &Plan, cut: u16, copies: u64) {
+fn count_in(b: &Block, lane: usize, burst: &Burst, plan: &Plan, cut: u16, copies: u64) {
     if cut == 0 {
         return;
     }
-    let frames = &burst.frames[..usize::from(cut)];
+    let frames = usize::from(cut);
     let mut dropped = 0;
     for &(orig, cause) in &plan.in_drops {
         if orig < cut {
@@ -104,9 +107,13 @@ fn count_in(b: &Block, burst: &Burst, plan: &Plan, cut: u16, copies: u64) {
         }
     }
     b.in_bursts.add(1);
-    b.in_frames.add(frames.len() as u64);
-    b.in_bytes.add(frames.iter().map(|f| f.len() as u64).sum());
-    b.forwarded.add(frames.len() as u64 - dropped);
+    b.in_frames.add(frames as u64);
+    let bytes = burst.bytes(frames);
+    b.in_bytes.add(bytes);
+    let ring = &b.rings[lane % MAX_RINGS];
+    ring.in_frames.add(frames as u64);
+    ring.in_bytes.add(bytes);
+    b.forwarded.add(frames as u64 - dropped);
     b.copies.add(copies);
     if plan.learn_refused > 0 {
         b.learn_refused.add(plan.learn_refused);

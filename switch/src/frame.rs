@@ -116,6 +116,11 @@ pub struct Burst {
     /// The first [`Burst::taken`] came from the source, the rest was derived.
     pub frames: Vec<Frame>,
     taken: usize,
+    /// Bytes and slots of the frames taken, and the longest of all: so that the usual burst, in which all
+    /// frames are alike, needs no further look at each.
+    bytes: u64,
+    slots: u32,
+    longest: usize,
     heads: Box<[[u8; HEAD]]>,
     vnets: Vec<VnetHdr>,
     arena: Box<[u8]>,
@@ -127,6 +132,9 @@ impl Default for Burst {
         Self {
             frames: Vec::with_capacity(2 * MAX_BURST),
             taken: 0,
+            bytes: 0,
+            slots: 0,
+            longest: 0,
             heads: vec![[0; HEAD]; MAX_BURST].into_boxed_slice(),
             vnets: Vec::with_capacity(MAX_BURST),
             arena: vec![0; ARENA].into_boxed_slice(),
@@ -141,6 +149,7 @@ impl Burst {
     pub fn clear(&mut self) {
         self.frames.clear();
         self.taken = 0;
+        (self.bytes, self.slots, self.longest) = (0, 0, 0);
         self.vnets.clear();
         self.used = 0;
     }
@@ -149,6 +158,24 @@ impl Burst {
     #[inline]
     pub fn taken(&self) -> usize {
         self.taken
+    }
+
+    /// Bytes of the first `n` frames taken.
+    #[inline]
+    pub fn bytes(&self, n: usize) -> u64 {
+        if n == self.taken { self.bytes } else { self.frames[..n].iter().map(|f| f.len() as u64).sum() }
+    }
+
+    /// Slots of the first `n` frames taken.
+    #[inline]
+    pub fn slots(&self, n: usize) -> u32 {
+        if n == self.taken { self.slots } else { self.frames[..n].iter().map(|f| u32::from(f.slots)).sum() }
+    }
+
+    /// Length of the longest frame, derived ones included.
+    #[inline]
+    pub fn longest(&self) -> usize {
+        self.longest
     }
 
     /// The private copy of frame `i`'s first bytes.
@@ -194,6 +221,9 @@ impl Burst {
             reject,
         });
         self.taken = i + 1;
+        self.bytes += len as u64;
+        self.slots += u32::from(slots);
+        self.longest = self.longest.max(len);
     }
 
     /// Adds a slot that is no frame, so that it is counted.
@@ -211,6 +241,7 @@ impl Burst {
                 reject: Some(cause),
             });
             self.taken += 1;
+            self.slots += u32::from(slots);
         }
     }
 
@@ -245,6 +276,7 @@ impl Burst {
     /// Adds a frame made from another; its index.
     pub fn derive(&mut self, f: Frame) -> Option<u16> {
         let i = u16::try_from(self.frames.len()).ok()?;
+        self.longest = self.longest.max(f.len());
         self.frames.push(f);
         Some(i)
     }

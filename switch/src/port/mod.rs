@@ -49,6 +49,8 @@ pub struct Caps {
     pub max_frame: usize,
     /// Most frames made of one (segments) that it can take at once.
     pub max_run: usize,
+    /// Queues; frames of one source stay in `lane % queues`.
+    pub queues: usize,
 }
 
 /// What happened to delivered copies.

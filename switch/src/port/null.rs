@@ -9,7 +9,7 @@ struct Null;
 
 impl Egress for Null {
     fn caps(&self) -> Caps {
-        Caps { vnet: true, max_frame: usize::MAX, max_run: usize::MAX }
+        Caps { vnet: true, max_frame: usize::MAX, max_run: usize::MAX, queues: 1 }
     }
 
     fn put(&self, burst: &Burst, list: &[Entry], _lane: usize, _now: u64) -> Tally {

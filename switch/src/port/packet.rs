@@ -123,7 +123,7 @@ struct PacketEgress {
 
 impl Egress for PacketEgress {
     fn caps(&self) -> Caps {
-        Caps { vnet: self.offload, max_frame: self.max_frame, max_run: usize::MAX }
+        Caps { vnet: self.offload, max_frame: self.max_frame, max_run: usize::MAX, queues: 1 }
     }
 
     fn put(&self, burst: &Burst, list: &[Entry], _lane: usize, _now: u64) -> Tally {

@@ -34,7 +34,7 @@ impl Ingress for PatchIngress {
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {
-        self.rx.advance(burst.frames[..n].iter().map(|f| u32::from(f.slots)).sum());
+        self.rx.advance(burst.slots(n));
         self.rx.release();
     }
 

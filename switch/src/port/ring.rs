@@ -132,8 +132,7 @@ impl Ingress for RingIngress {
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {
-        let slots: u32 = burst.frames[..n].iter().map(|f| u32::from(f.slots)).sum();
-        self.queue.complete(slots);
+        self.queue.complete(burst.slots(n));
         self.queue.publish();
     }
 
@@ -182,6 +181,9 @@ impl RingEgress {
     }
 
     fn slots(&self, burst: &Burst, list: &[Entry]) -> u32 {
+        if burst.longest() <= self.max_len {
+            return list.len() as u32;
+        }
         list.iter().map(|e| self.cost(burst, *e)).sum()
     }
 
@@ -211,7 +213,7 @@ impl RingEgress {
 
 impl Egress for RingEgress {
     fn caps(&self) -> Caps {
-        Caps { vnet: false, max_frame: self.max_frame, max_run: self.max_run }
+        Caps { vnet: false, max_frame: self.max_frame, max_run: self.max_run, queues: self.queues.len() }
     }
 
     fn claim(&self, burst: &Burst, list: &[Entry], lane: usize) -> usize {
@@ -220,6 +222,9 @@ impl Egress for RingEgress {
         let got = q.claim(want);
         if got == want {
             return list.len();
+        }
+        if burst.longest() <= self.max_len {
+            return got as usize;
         }
         let (mut used, mut fit) = (0, 0);
         for e in list {

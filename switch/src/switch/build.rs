@@ -76,4 +76,4 @@ impl Switch {
     }
 }
 
-const NOTHING: crate::port::Caps = crate::port::Caps { vnet: false, max_frame: 0, max_run: 0 };
+const NOTHING: crate::port::Caps = crate::port::Caps { vnet: false, max_frame: 0, max_run: 0, queues: 1 };

@@ -157,6 +157,8 @@ struct Attached {
     /// Lifelines and threads, dropped on detach.
     _keep: Vec<Box<dyn std::any::Any + Send>>,
     client: Option<Client>,
+    /// Rings or queues, the larger of both directions.
+    queues: usize,
     memory: u64,
     resets: Option<Arc<AtomicU64>>,
     since: u64,

@@ -103,6 +103,7 @@ impl Switch {
             number,
             _keep: keep,
             client,
+            queues: ingress.len().max(egress.caps().queues),
             memory,
             resets,
             since: clock::now_ns(),

@@ -34,6 +34,8 @@ pub struct PortView {
     pub out_bytes: u64,
     pub out_drops: BTreeMap<String, u64>,
     pub learn_refused: u64,
+    /// By ring or queue.
+    pub rings: Vec<crate::counters::RingSums>,
 }
 
 /// A switch's figures.
@@ -131,6 +133,7 @@ impl Switch {
                 ..PortView::default()
             };
             fill(&mut v, &p.stats.sums());
+            v.rings = p.stats.rings(a.map_or(1, |a| a.queues.max(1)));
             v
         };
         self.ports.iter().map(view).collect()

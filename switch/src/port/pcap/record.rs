@@ -70,7 +70,7 @@ struct Recorder(Arc<Shared>);
 
 impl Egress for Recorder {
     fn caps(&self) -> Caps {
-        Caps { vnet: false, max_frame: usize::from(u16::MAX), max_run: QUEUE / 2 }
+        Caps { vnet: false, max_frame: usize::from(u16::MAX), max_run: QUEUE / 2, queues: 1 }
     }
 
     fn claim(&self, _burst: &Burst, list: &[Entry], _lane: usize) -> usize {
