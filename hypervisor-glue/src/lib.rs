@@ -1,0 +1,7 @@
+//! What joins virtual machines to the switch.
+//!
+//! - [`csb`]: the communication status block (CSB) of "Speeding Up Packet I/O in Virtual Machines",
+//!   section 3.3: the page that a guest's e1000 driver and the device share, so that neither needs an exit
+//!   to tell the other of new descriptors while both are awake.
+
+pub mod csb;
