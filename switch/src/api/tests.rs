@@ -186,7 +186,6 @@ fn a_second_daemon_is_refused_and_nothing_stays_behind() {
     let socket = house.socket("vale0");
     assert!(socket.exists());
     let dir = house.dir.path().to_owned();
-    let House { .. } = &house;
     drop(house);
     assert!(!socket.exists() && !Daemon::ring_socket(&dir, "vale0").exists());
 }

@@ -136,6 +136,9 @@ impl Switch {
         self.all_workers(|done| Command::Remove(id, done));
         self.all_workers(Command::Barrier);
         self.fdb.retain(|e| e.port != id || e.is_static);
+        let gone = Arc::downgrade(&old.egress);
+        drop(old);
+        reclaim(|| gone.strong_count() == 0);
     }
 
     /// Removes a port. Groups lose their buckets to it; mirrors to or from it end.
@@ -271,6 +274,18 @@ impl Switch {
         {
             tracing::warn!(port = name, "temporary port stays: {e}");
         }
+    }
+}
+
+/// Old tables hold descriptors of detached ports until their epoch has passed. Nothing depends on when that is,
+/// but users expect an interface to be gone once its port is; so this helps the epochs on for a moment.
+fn reclaim(done: impl Fn() -> bool) {
+    for _ in 0..500 {
+        crossbeam::epoch::pin().flush();
+        if done() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_micros(200));
     }
 }
 
