@@ -52,7 +52,8 @@ mod tests {
             let mut latency = Latency::new();
             (1..1000).for_each(|n| latency.record(n * k * 100));
             sum.merge(&latency);
-            w.write(&Interval { start: Duration::from_secs(k), length: Duration::from_secs(1), latency }).unwrap();
+            w.write(&Interval { start: Duration::from_secs(k), length: Duration::from_secs(1), latency })
+                .unwrap();
         }
         let text = String::from_utf8(out).unwrap();
         assert_eq!(read(&text).unwrap().summary(), sum.summary());

@@ -14,8 +14,9 @@ use crate::clock::{now_ns, sharpen_sleep};
 use crate::flight::Flight;
 use crate::generate::{FrameSpec, Generator};
 use crate::hist::Latency;
-use crate::pace::{Pace, Rate};
-use crate::run::{End, LOOK_AROUND, Limits, Progress, Recorder, RunError, StopFlag, pin};
+use crate::pace::Pace;
+pub use crate::ping_config::{PingConfig, PingReport};
+use crate::run::{End, LOOK_AROUND, Progress, Recorder, RunError, StopFlag, pin};
 use crate::seq::SeqCounts;
 use crate::stamp::PingStamp;
 use crate::wait::wait_any;
@@ -26,70 +27,6 @@ const SPIN_NS: u64 = 40_000;
 const LOAD_CATCH_UP_NS: u64 = 100_000_000;
 /// Most load frames between two looks for answers.
 const LOAD_BURST: u64 = 64;
-
-/// How to ping.
-#[derive(Clone, Debug)]
-pub struct PingConfig {
-    /// The pings, and the load's frames.
-    pub frame: FrameSpec,
-    /// When to end; the count is of pings.
-    pub limits: Limits,
-    /// Pings per second; as fast as answers come if `None`.
-    pub rate: Option<Rate>,
-    /// Pings sent at once without a rate.
-    pub burst: u32,
-    /// Frames per second sent beside the pings, over the same ring.
-    pub load: Option<Rate>,
-    /// An answer that takes longer counts as lost, unless it comes before the end of the run.
-    pub patience: Duration,
-    /// Never sleep: measures the switch without the time it takes to wake a process, and takes a core.
-    pub busy: bool,
-    /// Bind the thread to this CPU.
-    pub cpu: Option<usize>,
-}
-
-impl PingConfig {
-    /// Pings one at a time, as pkt-gen does, with a patience of a second.
-    pub fn new(frame: FrameSpec) -> Self {
-        Self {
-            frame,
-            limits: Limits::default(),
-            rate: None,
-            burst: 1,
-            load: None,
-            patience: Duration::from_secs(1),
-            busy: false,
-            cpu: None,
-        }
-    }
-}
-
-/// How it went.
-#[derive(Clone, Debug)]
-pub struct PingReport {
-    /// Pings sent.
-    pub packets: u64,
-    /// Bytes in them, without CRC.
-    pub bytes: u64,
-    /// Load frames sent.
-    pub load: u64,
-    /// Bursts of pings.
-    pub bursts: u64,
-    /// Answers, lost, late and repeated ones.
-    pub seq: SeqCounts,
-    /// Round trips in ns: from the intended time with a rate, else from sending.
-    pub latency: Latency,
-    /// Round trips in ns, always from sending.
-    pub latency_sent: Latency,
-    /// Frames received that answer no ping.
-    pub other: u64,
-    /// When the run began, in ns of [`now_ns`].
-    pub start: u64,
-    /// When it ended, in ns.
-    pub end: u64,
-    /// Why it ended.
-    pub why: End,
-}
 
 /// Pings over `tx` and takes answers from `rings` with the calling thread.
 pub fn run_ping(
@@ -116,7 +53,6 @@ pub fn run_ping(
         Ok(why) => why,
         Err(e) => End::Gone(e.to_string()),
     };
-    p.report.end = now_ns();
     p.report.seq = p.flight.counts();
     p.report.latency = p.recorder.finish(progress);
     Ok(p.report)
@@ -241,6 +177,7 @@ impl<'a> Pinger<'a> {
             }
         }
         if n > 0 {
+            self.report.end = now;
             self.report.bursts += 1;
             self.give_up = now.saturating_add(self.cfg.patience.as_nanos() as u64);
             tx.publish();
@@ -264,6 +201,7 @@ impl<'a> Pinger<'a> {
             return false;
         }
         let now = now_ns();
+        self.report.end = now;
         for i in 0..n {
             let frame = ring.frame(i).data.get(self.cfg.frame.vnet..);
             match frame.and_then(PingStamp::read).and_then(|s| self.flight.answered(s)) {

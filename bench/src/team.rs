@@ -7,8 +7,8 @@ use crate::run::{Progress, RunError, StopFlag};
 /// What one thread of a team does.
 pub type Job<'a, R> = Box<dyn FnOnce(&Progress) -> Result<R, RunError> + Send + 'a>;
 
-/// Runs each job on a thread of its own. Meanwhile `watch` is called with all their numbers every `every`,
-/// and once more when all have ended. If a job cannot begin, `stop` is set for the others.
+/// Runs each job on a thread of its own. `watch` is called with all their numbers before they start, then every
+/// `every`, and once more when all have ended. If a job cannot begin, `stop` is set for the others.
 ///
 /// Returns what the jobs returned, in their order.
 pub fn run_team<'a, R: Send + 'a>(
@@ -18,6 +18,7 @@ pub fn run_team<'a, R: Send + 'a>(
     mut watch: impl FnMut(&[Progress]),
 ) -> Vec<Result<R, RunError>> {
     let progress: Vec<Progress> = jobs.iter().map(|_| Progress::default()).collect();
+    watch(&progress);
     std::thread::scope(|scope| {
         let main = std::thread::current();
         let threads: Vec<_> = jobs

@@ -55,7 +55,7 @@ section! { FILE "the file" "Keys above the first table." {
 }}
 
 section! { API "[api]" "The TCP listener for `/metrics`, the control API and the dashboard." {
-    "listen": "\"address:port\"" = "none", "Where to listen, like `\"127.0.0.1:9464\"`. Whoever reaches it controls the switches.";
+    "listen": "\"address:port\"" = "none", "Where to listen, like `\"127.0.0.1:9464\"`. Whoever reaches it may look at everything and change nothing.";
 }}
 
 section! { SWITCH "[[switch]]" "One switch." {
@@ -85,7 +85,7 @@ section! { PORT "[[switch.port]]" "One port; these keys go with every kind." {
     "overflow": "\"drop\" or \"backpressure\"" = "(`\"drop\"`; `\"backpressure\"` for pcap)", "Without room, frames for this port are dropped and counted, or wait with their sender.";
     "mac_limit": "0..=4194304" = "0", "Most addresses learned on this port; 0 is no limit of its own.";
     "allowed_macs": "array of MAC addresses" = "[]", "Source addresses the port may send from; empty allows any.";
-    "learn": "true or false" = "true", "Whether the switch learns addresses from this port.";
+    "learn": "true or false" = "(`true`; `false` for pcap)", "Whether the switch learns addresses from this port.";
     "vlan_access": "1..=4094" = "none", "The port carries this VLAN only, untagged. Excludes the other VLAN keys.";
     "vlan_trunk": "\"all\" or array of 1..=4094" = "\"all\"", "VLANs the port carries tagged; the default without `vlan_access`.";
     "vlan_native": "1..=4094" = "none", "VLAN of a trunk's untagged frames, carried even if not in `vlan_trunk`; none leaves them outside every VLAN.";

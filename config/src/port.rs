@@ -24,7 +24,7 @@ pub struct Port {
     /// Source addresses the port may send from; empty (the default) allows any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allowed_macs: Vec<Mac>,
-    /// Whether the switch learns addresses from this port. Default true.
+    /// Whether the switch learns addresses from this port. Default true; false for pcap.
     pub learn: bool,
     /// VLANs: `vlan_access`, or `vlan_trunk` and `vlan_native`. Default: trunk of all.
     #[serde(flatten)]

@@ -35,7 +35,9 @@ pub(super) fn port(r: &mut Reader<'_>) -> Port {
         ),
         mac_limit: r.or("mac_limit", 0, int(0..=4_194_304)),
         allowed_macs: r.or("allowed_macs", Vec::new(), list(unicast)),
-        learn: r.or("learn", true, boolean),
+        // A recording holds both sides of its conversations: learned, all its hosts would be behind this port
+        // and their frames for each other go nowhere.
+        learn: r.or("learn", kind != Some("pcap"), boolean),
         vlan: vlan(r),
         limit: limit(r),
         kind: match kind {

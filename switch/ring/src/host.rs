@@ -40,6 +40,8 @@ pub struct TxQueue {
     view: RingView,
     mask: u32,
     hwcur: u32,
+    /// The client's head when it was last looked at.
+    seen: u32,
     kick: Arc<Kick>,
     caller: Caller,
     resets: Arc<AtomicU64>,
@@ -56,12 +58,14 @@ impl TxQueue {
             self.reset();
             return 0;
         }
+        self.seen = head;
         head.wrapping_sub(self.hwcur) & self.mask
     }
 
     #[cold]
     fn reset(&mut self) {
         self.resets.fetch_add(1, Ordering::Relaxed);
+        self.seen = self.hwcur;
         self.view.atok_head().store(self.hwcur, Ordering::Relaxed);
         self.view.atok_cur().store(self.hwcur, Ordering::Relaxed);
         self.publish();
@@ -113,11 +117,12 @@ impl TxQueue {
         }
     }
 
-    /// Raises need_kick and looks again; `true`: nothing pending, the client will kick.
+    /// Raises need_kick and looks again; `true`: nothing came since [`TxQueue::pending`] looked, the client
+    /// will kick. What it saw then may still be there: a frame whose last slot is to come.
     pub fn arm(&mut self) -> bool {
-        let (view, hwcur) = (self.view, self.hwcur);
+        let (view, seen) = (self.view, self.seen);
         // A wild head counts as work: `pending` deals with it.
-        notify::arm(view.ktoa_need_kick(), || view.atok_head().load(Ordering::Acquire) != hwcur)
+        notify::arm(view.ktoa_need_kick(), || view.atok_head().load(Ordering::Acquire) != seen)
     }
 
     /// The worker polls this ring again.
@@ -339,7 +344,16 @@ impl Endpoint {
             bells.push((kick.clone(), call));
             let (view, resets, _region) = (region.ring(ring), resets.clone(), region.clone());
             if ring < usize::from(p.tx_rings) {
-                tx.push(TxQueue { _region, view, mask: p.slots - 1, hwcur: 0, kick, caller, resets });
+                tx.push(TxQueue {
+                    _region,
+                    view,
+                    mask: p.slots - 1,
+                    hwcur: 0,
+                    seen: 0,
+                    kick,
+                    caller,
+                    resets,
+                });
             } else {
                 let ledger = Ledger::new(p.slots, exclusive);
                 rx.push(RxQueue { _region, ring, view, ledger, kick, caller, resets });

@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
-use crate::counters::Cause;
+use crate::counters::{Cause, RingSums};
 use crate::daemon::Daemon;
 use crate::switch::show::{GroupsView, PortView, StatsView};
 
@@ -125,6 +125,15 @@ const PORT_GAUGES: &[PortFigure] = &[
     ("port_memory_bytes", "Memory of the port's rings", |p| p.memory),
 ];
 
+type RingFigure = (&'static str, &'static str, fn(&RingSums) -> u64);
+
+const RING_COUNTERS: &[RingFigure] = &[
+    ("ring_in_frames", "Frames that entered the switch through this ring or queue", |r| r.in_frames),
+    ("ring_in_bytes", "Bytes of frames that entered the switch through this ring or queue", |r| r.in_bytes),
+    ("ring_out_frames", "Frames delivered to this ring or queue", |r| r.out_frames),
+    ("ring_out_bytes", "Bytes of frames delivered to this ring or queue", |r| r.out_bytes),
+];
+
 type SwitchFigure = (&'static str, &'static str, fn(&StatsView) -> u64);
 
 const SWITCH_COUNTERS: &[SwitchFigure] = &[
@@ -156,6 +165,16 @@ impl Collector for Figures {
         }
         for (name, help, figure) in PORT_GAUGES {
             page.gauges(name, help, ports().map(|(s, p)| (port_labels(s, p), figure(p))))?;
+        }
+        for (name, help, figure) in RING_COUNTERS {
+            let rows = ports().flat_map(|(s, p)| {
+                p.rings.iter().map(move |r| {
+                    let mut labels = port_labels(s, p);
+                    labels.push(("ring", r.ring.to_string()));
+                    (labels, figure(r))
+                })
+            });
+            page.counters(name, help, rows)?;
         }
         type Drops = fn(&PortView) -> &std::collections::BTreeMap<String, u64>;
         let drops: [(_, _, _, Drops); 2] = [

@@ -96,6 +96,7 @@ fn the_page_is_well_formed_and_complete() {
     };
     let b = [("switch", "vale0"), ("port", "b"), ("kind", "null")];
     assert_eq!(find("valecast_port_in_frames_total", &b), 0.0);
+    assert_eq!(find("valecast_ring_out_bytes_total", &[("port", "b"), ("ring", "0")]), 0.0);
     assert_eq!(find("valecast_port_up", &b), 1.0);
     assert_eq!(find("valecast_port_up", &[("port", "a")]), 0.0);
     assert_eq!(find("valecast_port_in_drops_total", &[("port", "a"), ("cause", "bad_slot")]), 0.0);

@@ -224,7 +224,8 @@ fn openapi_describes_every_route() {
         assert!(openapi.pointer(r.trim_start_matches('#')).is_some(), "{r}");
     }
     let stats = house.get("/v1/switches/vale0/stats");
-    for (schema, value) in [("Stats", &stats), ("PortView", &stats["ports"][0])] {
+    let port = &stats["ports"][0];
+    for (schema, value) in [("Stats", &stats), ("PortView", port), ("RingView", &port["rings"][0])] {
         let described: BTreeSet<_> =
             openapi["components"]["schemas"][schema]["properties"].as_object().unwrap().keys().collect();
         assert_eq!(described, value.as_object().unwrap().keys().collect(), "{schema}");

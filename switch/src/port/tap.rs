@@ -78,7 +78,12 @@ struct TapEgress {
 impl Egress for TapEgress {
     fn caps(&self) -> Caps {
         // The MTU binds what the kernel sends, not what it gets.
-        Caps { vnet: self.offload, max_frame: usize::from(u16::MAX), max_run: usize::MAX, queues: self.queues.len() }
+        Caps {
+            vnet: self.offload,
+            max_frame: usize::from(u16::MAX),
+            max_run: usize::MAX,
+            queues: self.queues.len(),
+        }
     }
 
     fn put(&self, burst: &Burst, list: &[Entry], lane: usize, _now: u64) -> Tally {

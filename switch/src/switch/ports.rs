@@ -326,12 +326,16 @@ fn may(r: &RingPort, c: Client) -> bool {
         Ok(n) => Uid::from_raw(n) == Uid::from_raw(c.uid),
         Err(_) => User::from_name(u).ok().flatten().is_some_and(|u| u.uid.as_raw() == c.uid),
     };
-    let in_group = |g: &String| match g.parse::<u32>() {
-        Ok(n) => Gid::from_raw(n) == Gid::from_raw(c.gid),
-        Err(_) => Group::from_name(g).ok().flatten().is_some_and(|g| {
-            let member = User::from_uid(Uid::from_raw(c.uid)).ok().flatten();
-            g.gid.as_raw() == c.gid || member.is_some_and(|u| g.mem.contains(&u.name))
-        }),
+    let in_group = |g: &String| {
+        let group = match g.parse::<u32>() {
+            Ok(n) => Group::from_gid(Gid::from_raw(n)).ok().flatten(),
+            Err(_) => Group::from_name(g).ok().flatten(),
+        };
+        let member = User::from_uid(Uid::from_raw(c.uid)).ok().flatten();
+        g.parse() == Ok(c.gid)
+            || group.is_some_and(|g| {
+                g.gid.as_raw() == c.gid || member.is_some_and(|u| u.gid == g.gid || g.mem.contains(&u.name))
+            })
     };
     r.allow_users.iter().any(user) || r.allow_groups.iter().any(in_group)
 }

@@ -24,7 +24,9 @@ pub fn toml_text(name: Option<&str>, args: &[String]) -> Result<String, Failure>
     }
     for arg in args {
         let (key, value) = arg.split_once('=').ok_or_else(|| {
-            Failure::Usage(format!("{arg:?} is no key=value, such as kind=tap or 'addresses=[\"10.0.0.1/24\"]'"))
+            Failure::Usage(format!(
+                "{arg:?} is no key=value, such as kind=tap or 'addresses=[\"10.0.0.1/24\"]'"
+            ))
         })?;
         let (key, value) = (key.trim(), value.trim());
         let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
@@ -92,8 +94,10 @@ mod tests {
             ("write=/tmp/a b.pcap", json!("/tmp/a b.pcap")),
             ("name=2024-01-01", json!("2024-01-01")),
             ("name = spaced", json!("spaced")),
-            (r#"buckets=[{port="b"}, {port="c", set_dst="02:00:00:00:00:01"}]"#,
-                json!([{"port": "b"}, {"port": "c", "set_dst": "02:00:00:00:00:01"}])),
+            (
+                r#"buckets=[{port="b"}, {port="c", set_dst="02:00:00:00:00:01"}]"#,
+                json!([{"port": "b"}, {"port": "c", "set_dst": "02:00:00:00:00:01"}]),
+            ),
         ] {
             let value = json(&text(None, &[arg])).unwrap();
             assert_eq!(value.as_object().unwrap().values().next(), Some(&want), "{arg}");

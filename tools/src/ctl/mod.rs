@@ -182,7 +182,9 @@ fn obey(at: &At, verb: Verb, json: bool) -> Result<String, Failure> {
         Verb::GroupSet(new) => new.send(at, "group", put, &|n, t| parse_group(n, t).map(drop), told),
         Verb::MeterAdd(new) => new.send(at, "meter", Client::post, &|n, t| parse_meter(n, t).map(drop), told),
         Verb::MeterSet(new) => new.send(at, "meter", put, &|n, t| parse_meter(n, t).map(drop), told),
-        Verb::MirrorAdd(new) => new.send(at, "mirror", Client::post, &|n, t| parse_mirror(n, t).map(drop), told),
+        Verb::MirrorAdd(new) => {
+            new.send(at, "mirror", Client::post, &|n, t| parse_mirror(n, t).map(drop), told)
+        }
         Verb::Detach(old) => old.remove(at, "port", "detached", told),
         Verb::GroupDel(old) => old.remove(at, "group", "removed group", told),
         Verb::MeterDel(old) => old.remove(at, "meter", "removed meter", told),

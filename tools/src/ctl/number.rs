@@ -56,16 +56,33 @@ pub fn span(seconds: f64) -> String {
     }
 }
 
+/// `1 worker`, `4 workers`.
+pub fn workers(n: usize) -> String {
+    if n == 1 { "1 worker".to_owned() } else { format!("{n} workers") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn figures() {
-        assert_eq!([count(0), count(999), count(1000), count(12_345_678)], ["0", "999", "1,000", "12,345,678"]);
-        assert_eq!([bytes(0), bytes(1023), bytes(1536), bytes(5 << 30)], ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);
-        assert_eq!([rate(0.0), rate(999.4), rate(999.6), rate(14_234_567.0)], ["0", "999", "1.00 k", "14.2 M"]);
+        assert_eq!(
+            [count(0), count(999), count(1000), count(12_345_678)],
+            ["0", "999", "1,000", "12,345,678"]
+        );
+        assert_eq!(
+            [bytes(0), bytes(1023), bytes(1536), bytes(5 << 30)],
+            ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]
+        );
+        assert_eq!(
+            [rate(0.0), rate(999.4), rate(999.6), rate(14_234_567.0)],
+            ["0", "999", "1.00 k", "14.2 M"]
+        );
         assert_eq!([rate(9_996.0), rate(-1.0), rate(f64::NAN)], ["10.0 k", "0", "0"]);
-        assert_eq!([span(7.9), span(312.0), span(3_725.0), span(273_600.0)], ["7s", "5m 12s", "1h 2m", "3d 4h"]);
+        assert_eq!(
+            [span(7.9), span(312.0), span(3_725.0), span(273_600.0)],
+            ["7s", "5m 12s", "1h 2m", "3d 4h"]
+        );
     }
 }

@@ -6,9 +6,10 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use valecast_config::units::format_rate;
 use valecast_switch::switch::show::{FdbView, PortView, StatsView};
 
-use super::number::{bytes, count, rate, span};
+use super::number::{bytes, count, span, workers};
 
 /// As JSON.
 pub fn json(value: &Value) -> String {
@@ -66,7 +67,8 @@ pub fn ports(answer: &Value) -> String {
     let row = |p: PortView| {
         let client = p.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         let lost = drops(&p.in_drops) + drops(&p.out_drops);
-        let figures = [count(p.in_frames), bytes(p.in_bytes), count(p.out_frames), bytes(p.out_bytes), count(lost)];
+        let figures =
+            [count(p.in_frames), bytes(p.in_bytes), count(p.out_frames), bytes(p.out_bytes), count(lost)];
         [p.name, p.kind, p.state, client].into_iter().chain(figures).collect()
     };
     let columns = ["PORT", "KIND", "STATE", "CLIENT", ">IN", ">IN BYTES", ">OUT", ">OUT BYTES", ">DROPS"];
@@ -77,26 +79,43 @@ pub fn ports(answer: &Value) -> String {
 pub fn stats(answer: &Value) -> String {
     let Ok(s) = StatsView::deserialize(answer) else { return json(answer) };
     let mut out = format!(
-        "switch {}: up {}, {} workers, ring memory {} of {}\naddresses: {} known, {} moved, {} evicted\n\n",
+        "switch {}: up {}, {}, ring memory {} of {}\naddresses: {} known, {} moved, {} evicted\n\n",
         s.switch,
         span(s.uptime_s),
-        s.workers,
+        workers(s.workers),
         bytes(s.memory),
         bytes(s.memory_limit),
         count(s.fdb_entries as u64),
         count(s.fdb_moves),
         count(s.fdb_evictions),
     );
-    let row = |p: &PortView| {
-        let head = [p.name.clone(), count(p.in_frames), count(p.forwarded), count(p.copies), count(p.out_frames)];
-        let tail = [by_cause(&p.in_drops), by_cause(&p.out_drops), count(p.ring_resets), count(p.learn_refused)];
-        head.into_iter().chain(tail).collect()
+    let rows = |p: &PortView| {
+        let head =
+            [p.name.clone(), count(p.in_frames), count(p.forwarded), count(p.copies), count(p.out_frames)];
+        let tail =
+            [by_cause(&p.in_drops), by_cause(&p.out_drops), count(p.ring_resets), count(p.learn_refused)];
+        let mut rows: Vec<Vec<String>> = vec![head.into_iter().chain(tail).collect()];
+        // One ring alone would only say the same again.
+        for r in p.rings.iter().filter(|_| p.rings.len() > 1) {
+            let name = format!("{} ring {}", p.name, r.ring);
+            let empty = String::new;
+            rows.push(vec![name, count(r.in_frames), empty(), empty(), count(r.out_frames)]);
+        }
+        rows
     };
     let columns = [
-        "PORT", ">IN", ">FORWARDED", ">COPIES", ">OUT", "DROPPED IN", "DROPPED OUT", ">RESETS", ">NOT LEARNED",
+        "PORT",
+        ">IN",
+        ">FORWARDED",
+        ">COPIES",
+        ">OUT",
+        "DROPPED IN",
+        "DROPPED OUT",
+        ">RESETS",
+        ">NOT LEARNED",
     ];
     let retired = Some(&s.retired).filter(|r| r.in_frames + r.out_frames + drops(&r.out_drops) > 0);
-    out += &some(s.ports.iter().chain(retired).map(row).collect(), &columns, "no ports");
+    out += &some(s.ports.iter().chain(retired).flat_map(rows).collect(), &columns, "no ports");
     out
 }
 
@@ -136,12 +155,7 @@ pub fn meters(answer: &Value) -> String {
     let meters = answer["meters"].as_array().into_iter().flatten();
     let row = |m: &Value| {
         let figure = |key: &str| m[key].as_u64().unwrap_or(0);
-        vec![
-            text(&m["name"]),
-            format!("{} bit/s", rate(figure("rate") as f64)),
-            bytes(figure("burst")),
-            text(&m["mode"]),
-        ]
+        vec![text(&m["name"]), format_rate(figure("rate")), bytes(figure("burst")), text(&m["mode"])]
     };
     some(meters.map(row).collect(), &["METER", ">RATE", ">BURST", "MODE"], "no meters")
 }
@@ -214,8 +228,14 @@ mod tests {
         };
         let text = ports(&json!({ "ports": [port] }));
         let mut lines = text.lines();
-        assert_eq!(lines.next(), Some("PORT  KIND  STATE  CLIENT         IN  IN BYTES  OUT  OUT BYTES  DROPS"));
-        assert_eq!(lines.next(), Some("a     ring  up     -       1,234,567   1.0 MiB    0        0 B  1,000"));
+        assert_eq!(
+            lines.next(),
+            Some("PORT  KIND  STATE  CLIENT         IN  IN BYTES  OUT  OUT BYTES  DROPS")
+        );
+        assert_eq!(
+            lines.next(),
+            Some("a     ring  up     -       1,234,567   1.0 MiB    0        0 B  1,000")
+        );
         let view = StatsView { switch: "vale0".into(), ports: vec![port], ..StatsView::default() };
         assert!(stats(&json!(view)).contains("ring_full 1,000"));
     }

@@ -45,7 +45,9 @@ pub fn split(args: Vec<String>) -> Result<Vec<Given>, String> {
     let mut out = Vec::new();
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {
-        if let Some(long) = arg.strip_prefix("--").filter(|l| !l.is_empty()) {
+        if arg == "-" || arg == "--" {
+            return Err(format!("`{arg}` is no option"));
+        } else if let Some(long) = arg.strip_prefix("--") {
             let (name, inline) = match long.split_once('=') {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (long, None),
@@ -60,7 +62,7 @@ pub fn split(args: Vec<String>) -> Result<Vec<Given>, String> {
                 String::new()
             };
             out.push(Given { name: name.to_owned(), value });
-        } else if let Some(letters) = arg.strip_prefix('-').filter(|l| !l.is_empty()) {
+        } else if let Some(letters) = arg.strip_prefix('-') {
             let mut rest = letters.chars();
             while let Some(letter) = rest.next() {
                 let name = letter.to_string();

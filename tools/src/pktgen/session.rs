@@ -121,7 +121,9 @@ fn head(o: &Options, tx: &[TxRing], rx: &[RxRing]) {
         Mode::Ping | Mode::Pong => ("Working on", rx.len()),
     };
     println!("{verb} {}: {rings} queues, {} threads and {cpus} cpus.", o.place, o.threads);
-    if o.mode.sends() {
+    if let Some(replay) = &o.replay {
+        println!("Frames of {}", replay.file.display());
+    } else if o.mode.sends() {
         let f = &o.frame;
         println!("{} -> {} ({} -> {})", f.src, f.dst, f.src_mac, f.dst_mac);
     }
@@ -153,7 +155,10 @@ struct Watch<'a> {
     /// Latencies taken so far.
     taken: Latency,
     begun: Instant,
+    /// The last look.
     last: Instant,
+    /// How far the log reaches.
+    logged: Instant,
     gone: bool,
 }
 
@@ -175,12 +180,14 @@ impl<'a> Watch<'a> {
             taken: Latency::new(),
             begun: Instant::now(),
             last: Instant::now(),
+            logged: Instant::now(),
             gone: false,
         })
     }
 
     fn begin(&mut self) {
-        (self.begun, self.last) = (Instant::now(), Instant::now());
+        let now = Instant::now();
+        (self.begun, self.last, self.logged) = (now, now, now);
     }
 
     fn look(&mut self, progress: &[Progress]) {
@@ -208,10 +215,11 @@ impl<'a> Watch<'a> {
 
     /// Notes what was recorded since the last time.
     fn log(&mut self, latency: &Latency) {
-        let start = self.last - self.begun;
-        let length = self.last.elapsed();
         self.last = Instant::now();
+        // Nothing recorded: the next interval is the longer.
+        let (start, length) = (self.logged - self.begun, self.last - self.logged);
         if let Some(log) = self.hlog.as_mut().filter(|_| !latency.is_empty()) {
+            self.logged = self.last;
             let interval = Interval { start, length, latency: latency.clone() };
             if let Err(e) = log.write(&interval) {
                 eprintln!("valecast pkt-gen: --hlog: {e}; no more is written");
@@ -267,8 +275,9 @@ fn print(o: &Options, outcome: &Outcome) -> Result<(), String> {
         println!("Skipped {} frames that were due while the ring was full.", r.skipped);
     }
     if r.received > 0 || r.lost > 0 {
+        let what = if o.mode == Mode::Ping { "pings" } else { "numbered frames" };
         println!(
-            "Lost {} of {}, reordered {}, duplicates {}.",
+            "Lost {} of {} {what}, reordered {}, duplicates {}.",
             r.lost,
             r.received + r.lost,
             r.reordered,

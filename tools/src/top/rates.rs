@@ -5,7 +5,7 @@ use std::fmt;
 
 use valecast_switch::switch::show::{PortView, StatsView};
 
-use crate::ctl::number::{bytes, count, rate, span};
+use crate::ctl::number::{bytes, count, rate, span, workers};
 
 /// A switch's rates.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,11 +70,11 @@ impl Rates {
     /// One line on the switch.
     pub fn headline(&self) -> String {
         let (used, most) = self.memory;
-        let workers = if self.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", self.workers) };
         format!(
-            "{}  up {}  {workers}  {} addresses  {} of {}",
+            "{}  up {}  {}  fdb {}  ring memory {} of {}",
             self.switch,
             span(self.uptime_s),
+            workers(self.workers),
             count(self.fdb_entries as u64),
             bytes(used),
             bytes(most)
@@ -85,9 +85,8 @@ impl Rates {
 impl PortRates {
     fn between(before: Option<&PortView>, now: &PortView, seconds: f64) -> Self {
         // A port that is new, or was made anew under the same name, has no rates yet.
-        let same = before.filter(|b| {
-            b.in_frames <= now.in_frames && b.out_frames <= now.out_frames && b.kind == now.kind
-        });
+        let same = before
+            .filter(|b| b.in_frames <= now.in_frames && b.out_frames <= now.out_frames && b.kind == now.kind);
         let per_second = |f: &dyn Fn(&PortView) -> u64| match same {
             Some(old) if seconds > 0.0 => f(now).saturating_sub(f(old)) as f64 / seconds,
             _ => 0.0,

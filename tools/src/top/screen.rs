@@ -36,7 +36,8 @@ fn draw_graph(frame: &mut Frame<'_>, view: &View, area: Rect) {
     let now = rate(view.rates.total_pps());
     let title = format!(" {now} frames/s, at most {} ", rate(most as f64));
     let block = Block::new().borders(Borders::TOP).title(title);
-    let graph = Sparkline::default().block(block).data(data).max(most.max(1)).style(Style::new().fg(Color::Cyan));
+    let graph =
+        Sparkline::default().block(block).data(data).max(most.max(1)).style(Style::new().fg(Color::Cyan));
     frame.render_widget(graph, area);
 }
 
@@ -105,14 +106,20 @@ mod tests {
             ..PortRates::default()
         };
         let mut view = View::default();
-        view.update(super::super::Rates { switch: "vale0".into(), ports: vec![port; 40], ..Default::default() });
+        view.update(super::super::Rates {
+            switch: "vale0".into(),
+            ports: vec![port; 40],
+            ..Default::default()
+        });
         view
     }
 
     #[test]
     fn fits_a_small_terminal() {
         let text = picture(&view(), 80, 24);
-        for want in ["vale0", "abcdefghijkl packet waiting", "14.9 M", "9.990", "no_destination 250", "q quit"] {
+        for want in
+            ["vale0", "abcdefghijkl packet waiting", "14.9 M", "9.990", "no_destination 250", "q quit"]
+        {
             assert!(text.contains(want), "no {want:?} in\n{text}");
         }
         for (width, height) in [(1, 1), (20, 3), (80, 15), (300, 100)] {

@@ -1,5 +1,6 @@
 //! A capture of a daemon in this process.
 
+use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
 use valecast_config::Config;
 use valecast_ring::client::TxRing;

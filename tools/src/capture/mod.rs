@@ -3,9 +3,8 @@
 //! A temporary ring port of its own, and a mirror to it. Both belong to this process: when it ends, however it
 //! ends, the switch takes them down.
 
-use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,10 +13,6 @@ use clap::{Args, ValueEnum};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use pcap_file::pcapng::PcapNgWriter;
-use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketBlock;
-use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
-use pcap_file::{DataLink, PcapError};
 use serde_json::json;
 use valecast_ring::abi::SlotFlags;
 use valecast_ring::client::{AttachOptions, Link, Port, RxRing};
@@ -25,6 +20,12 @@ use valecast_switch::switch::show::StatsView;
 
 use crate::ctl::fragment::target;
 use crate::ctl::{At, Client, Failure, number, print, ring_port};
+
+mod recording;
+#[cfg(test)]
+mod tests;
+
+use recording::Recording;
 
 /// More on `valecast ctl capture`.
 pub const HELP: &str = "\
@@ -91,7 +92,8 @@ pub fn run(at: &At, args: &CaptureArgs, as_json: bool) -> Result<(), Failure> {
     let signals = catch_signals().map_err(|e| Failure::Refused(format!("signals: {e}")))?;
     let output = open(args)?;
     let writing = |e: io::Error| Failure::Refused(format!("{}: {e}", args.write.display()));
-    let file = Recording::start(output, &format!("{}:{port}", client.switch()), args.snaplen).map_err(writing)?;
+    let file =
+        Recording::start(output, &format!("{}:{port}", client.switch()), args.snaplen).map_err(writing)?;
 
     let tap = Tap::place(&client, port, args.direction)?;
     let (link, mut ring) = tap.attach(&client)?;
@@ -170,7 +172,10 @@ impl Tap {
         let attached = Port::attach(&client.ring_socket(), &self.name, &AttachOptions::default());
         let ends = attached.map_err(|e| e.to_string()).and_then(|port| {
             let (link, _tx, rx) = port.split();
-            rx.into_iter().next().map(|ring| (link, ring)).ok_or_else(|| "the port has no receive ring".to_owned())
+            rx.into_iter()
+                .next()
+                .map(|ring| (link, ring))
+                .ok_or_else(|| "the port has no receive ring".to_owned())
         });
         ends.map_err(|why| {
             // Without a client the switch would wait for one.
@@ -185,52 +190,6 @@ impl Tap {
         let own = stats.ports.iter().find(|p| p.name == self.name)?;
         // What came before the client was attached belongs to no capture.
         Some(own.out_drops.iter().filter(|(cause, _)| *cause != "port_down").map(|(_, n)| n).sum())
-    }
-}
-
-/// The file.
-struct Recording {
-    writer: PcapNgWriter<BufWriter<Box<dyn Write>>>,
-    snaplen: usize,
-}
-
-fn io_error(e: PcapError) -> io::Error {
-    match e {
-        PcapError::IoError(e) => e,
-        other => io::Error::other(other.to_string()),
-    }
-}
-
-impl Recording {
-    fn start(output: Box<dyn Write>, name: &str, snaplen: u32) -> io::Result<Self> {
-        let writer = BufWriter::with_capacity(1 << 20, output);
-        let mut writer = PcapNgWriter::new(writer).map_err(io_error)?;
-        let options = vec![
-            InterfaceDescriptionOption::IfName(Cow::Owned(name.to_owned())),
-            // Nanoseconds.
-            InterfaceDescriptionOption::IfTsResol(9),
-        ];
-        let interface = InterfaceDescriptionBlock { linktype: DataLink::ETHERNET, snaplen, options };
-        writer.write_pcapng_block(interface).map_err(io_error)?;
-        let snaplen = usize::try_from(snaplen).unwrap_or(usize::MAX);
-        let mut me = Self { writer, snaplen };
-        me.flush()?;
-        Ok(me)
-    }
-
-    fn frame(&mut self, data: &[u8], at: Duration) -> io::Result<()> {
-        let block = EnhancedPacketBlock {
-            interface_id: 0,
-            timestamp: at,
-            original_len: u32::try_from(data.len()).unwrap_or(u32::MAX),
-            data: Cow::Borrowed(&data[..data.len().min(self.snaplen)]),
-            options: Vec::new(),
-        };
-        self.writer.write_pcapng_block(block).map(drop).map_err(io_error)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.writer.get_mut().flush()
     }
 }
 
@@ -257,7 +216,9 @@ impl Capture {
             // Whoever reads along sees all there is before the next pause.
             self.file.flush()?;
             if !link.is_alive() {
-                return Err(io::Error::other("the switch ended the capture (detached, or the daemon stopped)"));
+                return Err(io::Error::other(
+                    "the switch ended the capture (detached, or the daemon stopped)",
+                ));
             }
             if rx.arm() {
                 self.sleep(rx, link, signals)?;
@@ -309,7 +270,3 @@ impl Capture {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "capture_tests.rs"]
-mod tests;
