@@ -69,7 +69,7 @@ fn forward(c: &mut Criterion) {
     }
     let one = |_: usize| [2, 0, 0, 0, 0, 0];
     let many = |i: usize| {
-        let b = ((i * 37 % 10_000) as u64 * (1 << 24) | 2).to_le_bytes();
+        let b = (((i * 37 % 10_000) as u64 * (1 << 24)) | 2).to_le_bytes();
         [b[0], b[1], b[2], b[3], b[4], b[5]]
     };
     let mut g = c.benchmark_group("forward");

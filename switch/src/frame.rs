@@ -265,6 +265,11 @@ impl Burst {
         }
     }
 
+    /// Whether a source may put `len` more bytes here: half is kept for headers made in passing.
+    pub fn has_room(&self, len: usize) -> bool {
+        self.used + len <= ARENA / 2
+    }
+
     /// `len` bytes that stay put until the burst is cleared; `None` when the arena is used up.
     pub fn alloc(&mut self, len: usize) -> Option<&mut [u8]> {
         let end = self.used.checked_add(len)?;

@@ -11,7 +11,7 @@ fn frame_bytes(f: &Frame) -> Vec<u8> {
 
 fn checksums_hold(bytes: &[u8]) -> usize {
     let p = SlicedPacket::from_ethernet(bytes).unwrap();
-    let payload = match p.transport.as_ref().unwrap() {
+    match p.transport.as_ref().unwrap() {
         TransportSlice::Tcp(t) => {
             let h = t.to_header();
             let want = match p.net.as_ref().unwrap() {
@@ -34,8 +34,7 @@ fn checksums_hold(bytes: &[u8]) -> usize {
             u.payload().len()
         }
         _ => panic!("no transport"),
-    };
-    payload
+    }
 }
 
 fn tcp(v6: bool, vlan: bool, payload: usize) -> (Vec<u8>, VnetHdr) {

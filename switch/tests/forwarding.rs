@@ -1,6 +1,7 @@
 //! What goes where: learning, flooding, VLANs, groups, meters, mirrors, policies. Over real rings.
 #![allow(missing_docs)]
 
+#[cfg(test)]
 mod common;
 
 use common::{Rig, frame};

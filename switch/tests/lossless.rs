@@ -2,6 +2,7 @@
 //! kept per source.
 #![allow(missing_docs)]
 
+#[cfg(test)]
 mod common;
 
 use common::{Rig, frame};

@@ -113,8 +113,6 @@ fn a_capture_is_read_by_wireshark() {
     let mut capture = Command::new(VALECAST)
         .args(["ctl", "--socket"])
         .arg(daemon.socket("vale0"))
-        .args(["--run-dir"])
-        .arg(daemon.run_dir())
         .args(["capture", "vale0:a", "-w"])
         .arg(&file)
         .stderr(Stdio::piped())

@@ -175,10 +175,10 @@ mod tests {
         assert_eq!(offset_of!(RingHeader, cur), offset_of!(sys::netmap_ring, cur));
         assert_eq!(offset_of!(RingHeader, tail), offset_of!(sys::netmap_ring, tail));
         assert_eq!(offset_of!(RingHeader, flags), offset_of!(sys::netmap_ring, flags));
-        assert_eq!(u32::from(SlotFlags::BUF_CHANGED.bits()), sys::NS_BUF_CHANGED as u32);
-        assert_eq!(u32::from(SlotFlags::REPORT.bits()), sys::NS_REPORT as u32);
-        assert_eq!(u32::from(SlotFlags::NO_LEARN.bits()), sys::NS_NO_LEARN as u32);
-        assert_eq!(u32::from(SlotFlags::INDIRECT.bits()), sys::NS_INDIRECT as u32);
-        assert_eq!(u32::from(SlotFlags::MORE_FRAG.bits()), sys::NS_MOREFRAG as u32);
+        assert_eq!(u32::from(SlotFlags::BUF_CHANGED.bits()), u32::from(sys::NS_BUF_CHANGED));
+        assert_eq!(u32::from(SlotFlags::REPORT.bits()), u32::from(sys::NS_REPORT));
+        assert_eq!(u32::from(SlotFlags::NO_LEARN.bits()), u32::from(sys::NS_NO_LEARN));
+        assert_eq!(u32::from(SlotFlags::INDIRECT.bits()), u32::from(sys::NS_INDIRECT));
+        assert_eq!(u32::from(SlotFlags::MORE_FRAG.bits()), u32::from(sys::NS_MOREFRAG));
     }
 }

@@ -24,6 +24,8 @@ use crate::layout::{Layout, LayoutError, MAX_RINGS, RingParams};
 pub const MAGIC: u32 = u32::from_le_bytes(*b"VCRG");
 /// The protocol that this build speaks.
 pub const VERSION: u16 = 1;
+/// Most descriptors that Linux lets travel in one message.
+const SCM_MAX_FD: usize = 253;
 /// Most descriptors in a reply.
 pub const MAX_FDS: usize = 1 + 2 * 2 * MAX_RINGS as usize;
 
@@ -321,7 +323,8 @@ pub fn send_msg(sock: BorrowedFd<'_>, bytes: &[u8], fds: &[RawFd]) -> nix::Resul
 /// Receives one message with the descriptors that came along. An empty message means that the peer closed.
 pub fn recv_msg(sock: BorrowedFd<'_>, flags: MsgFlags) -> nix::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut buf = [0u8; 512];
-    let mut space = cmsg_space!([RawFd; MAX_FDS]);
+    // Room for whatever a hostile peer may send along: descriptors that do not fit would stay open unseen.
+    let mut space = cmsg_space!([RawFd; SCM_MAX_FD]);
     let mut iov = [IoSliceMut::new(&mut buf)];
     let msg =
         recvmsg::<()>(sock.as_raw_fd(), &mut iov, Some(&mut space), flags | MsgFlags::MSG_CMSG_CLOEXEC)?;

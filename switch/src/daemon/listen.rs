@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -55,10 +55,23 @@ impl Listener {
             move |source| DaemonError::Socket { path, what, source }
         };
         std::fs::create_dir_all(&run_dir).map_err(at("cannot make the directory"))?;
+        let owner = std::fs::metadata(&run_dir).map_err(at("cannot look at the directory"))?.uid();
+        if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+            // Its owner could put other sockets in place of ours.
+            return Err(at("the directory belongs to somebody else")(
+                std::io::ErrorKind::PermissionDenied.into(),
+            ));
+        }
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|e| at("eventfd")(e.into()))?;
         let (wake, stop) = (Arc::new(wake), Arc::new(AtomicBool::new(false)));
         let (sockets, changes) = channel();
+        let (closer, bodies) = channel::<Vec<OwnedFd>>();
+        // It ends when the server does, and is not waited for: a close may take minutes.
+        std::thread::Builder::new()
+            .name("valecast-close".into())
+            .spawn(move || bodies.iter().for_each(drop))
+            .map_err(at("cannot start the thread"))?;
         let server = Server {
             daemon: daemon.clone(),
             stop: stop.clone(),
@@ -67,6 +80,7 @@ impl Listener {
             listening: HashMap::new(),
             waiting: Vec::new(),
             attached: Vec::new(),
+            closer,
         };
         let thread = std::thread::Builder::new()
             .name("valecast-attach".into())
@@ -178,6 +192,8 @@ struct Server {
     listening: HashMap<String, (OwnedFd, PathBuf)>,
     waiting: Vec<(String, OwnedFd, Instant)>,
     attached: Vec<Lease>,
+    /// To the thread that closes what came from clients.
+    closer: Sender<Vec<OwnedFd>>,
 }
 
 impl Server {
@@ -186,7 +202,7 @@ impl Server {
         while !self.stop.load(Ordering::Acquire) {
             self.obey();
             let ready = self.poll();
-            self.waiting.retain(|(.., since)| since.elapsed() < PATIENCE);
+            self.expire();
             let _ = self.wake.read();
             self.gone(&ready);
             self.asked(&ready);
@@ -239,39 +255,59 @@ impl Server {
             while let Ok(fd) = accept4(sock.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {
                 // SAFETY: the kernel has just made this descriptor for us.
                 let conn = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) };
-                if self.waiting.len() < MAX_WAITING {
-                    self.waiting.push((name.clone(), conn, Instant::now()));
+                // Whoever means it asks at once: those that have waited longest make room.
+                if self.waiting.len() >= MAX_WAITING {
+                    let (_, old, _) = self.waiting.remove(0);
+                    self.bury(vec![old]);
                 }
+                self.waiting.push((name.clone(), conn, Instant::now()));
             }
+        }
+    }
+
+    /// Connections that have not asked in time are ended.
+    fn expire(&mut self) {
+        let late = |since: &Instant| since.elapsed() >= PATIENCE;
+        let (old, wait): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|(.., since)| late(since));
+        self.waiting = wait;
+        self.bury(old.into_iter().map(|(_, conn, _)| conn).collect());
+    }
+
+    /// Closes descriptors that came from a client, where it may take its time: with a socket set to linger,
+    /// sent along in a message, a client can make `close` block.
+    fn bury(&self, fds: Vec<OwnedFd>) {
+        if !fds.is_empty() {
+            let _ = self.closer.send(fds);
         }
     }
 
     /// Whoever is attached and says anything, or nothing any more, is detached.
     fn gone(&mut self, ready: &[i32]) {
-        let daemon = &self.daemon;
-        self.attached.retain(|l| {
-            let here = !ready.contains(&l.conn.as_raw_fd());
-            if !here {
-                let _ = daemon.with(&l.switch, |s| s.client_gone(&l.port, l.number));
-            }
-            here
-        });
+        let (gone, here): (Vec<_>, Vec<_>) =
+            self.attached.drain(..).partition(|l| ready.contains(&l.conn.as_raw_fd()));
+        self.attached = here;
+        for l in gone {
+            let _ = self.daemon.with(&l.switch, |s| s.client_gone(&l.port, l.number));
+            self.bury(vec![l.conn]);
+        }
     }
 
     fn asked(&mut self, ready: &[i32]) {
-        let (mut ask, wait): (Vec<_>, Vec<_>) =
+        let (ask, wait): (Vec<_>, Vec<_>) =
             self.waiting.drain(..).partition(|(_, c, _)| ready.contains(&c.as_raw_fd()));
         self.waiting = wait;
-        for (switch, conn, _) in ask.drain(..) {
-            if let Some((port, number)) = self.serve(&switch, &conn) {
-                self.attached.push(Lease { switch, port, number, conn });
+        for (switch, conn, _) in ask {
+            match self.serve(&switch, &conn) {
+                Some((port, number)) => self.attached.push(Lease { switch, port, number, conn }),
+                None => self.bury(vec![conn]),
             }
         }
     }
 
     /// Answers one request; the port if it was granted.
     fn serve(&self, switch: &str, conn: &OwnedFd) -> Option<(String, u64)> {
-        let (bytes, _fds) = recv_msg(conn.as_fd(), MsgFlags::MSG_DONTWAIT).ok()?;
+        let (bytes, fds) = recv_msg(conn.as_fd(), MsgFlags::MSG_DONTWAIT).ok()?;
+        self.bury(fds);
         if bytes.is_empty() {
             return None;
         }

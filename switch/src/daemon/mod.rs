@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use valecast_config::{Action, Config, ConfigAction, Port, diff_config};
+use valecast_config::{Action, Config, ConfigAction, Mirror, Port, diff_config};
 
 use crate::port::patch;
 use crate::switch::{Switch, SwitchError};
@@ -137,9 +137,13 @@ impl Daemon {
         let mut state = self.lock();
         let file = state.file.clone().ok_or(DaemonError::NoFile)?;
         let new = Config::load(&file)?;
+        let before = state.loaded.clone();
         let actions = state.reload(&new)?;
-        if let Some(l) = &state.listener {
-            l.refresh(&state.switches, &self.0.run_dir)?;
+        let State { listener, switches, .. } = &mut *state;
+        if let Some(Err(e)) = listener.as_ref().map(|l| l.refresh(switches, &self.0.run_dir)) {
+            // A new switch without its socket is of no use: back to what was.
+            state.reload(&before)?;
+            return Err(e);
         }
         Ok(actions)
     }
@@ -236,13 +240,25 @@ impl State {
     }
 
     fn step(&mut self, name: &str, step: Action) -> Result<(), DaemonError> {
-        if let Action::DetachPort(port) = &step {
-            return self.detach(name, port);
-        }
+        let step = match step {
+            Action::DetachPort(port) => return self.detach(name, &port),
+            Action::SetMirrors(new) => Action::SetMirrors(self.keep_live_mirrors(name, new)),
+            other => other,
+        };
         match self.switches.get_mut(name) {
             Some(s) => Ok(s.apply(step)?),
             None => Err(DaemonError::NoSwitch(name.to_owned(), String::new())),
         }
+    }
+
+    /// `new`, and the mirrors that `ctl` made since the file was loaded: running captures, for one.
+    fn keep_live_mirrors(&self, name: &str, mut new: Vec<Mirror>) -> Vec<Mirror> {
+        let filed = self.loaded.switches.iter().find(|s| s.name == name).map_or(&[][..], |s| &s.mirrors);
+        if let Some(s) = self.switches.get(name) {
+            let live = s.config_view().mirrors.into_iter().filter(|m| !filed.contains(m) && !new.contains(m));
+            new.extend(live.collect::<Vec<_>>());
+        }
+        new
     }
 
     /// Undoes what a failed reload did: brings every switch back to what it was.

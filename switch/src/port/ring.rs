@@ -75,7 +75,7 @@ pub(super) unsafe fn take_slots(
 }
 
 /// A frame over several slots, gathered into the burst's own memory. Slots it takes, or `None` if its
-/// end is not there yet.
+/// end is not there yet or this burst cannot hold it.
 #[cold]
 fn gather(burst: &mut Burst, first: u32, pending: u32, slot: impl Fn(u32) -> SlotAt) -> Option<u32> {
     let (mut bytes, mut n, mut bad) = (Vec::new(), 0u32, false);
@@ -107,6 +107,10 @@ fn gather(burst: &mut Burst, first: u32, pending: u32, slot: impl Fn(u32) -> Slo
         }
     }
     let len = bytes.len();
+    if !burst.has_room(len) && burst.taken() > 0 {
+        // In the next burst.
+        return None;
+    }
     match burst.alloc(len) {
         Some(room) if !bad && len <= usize::from(u16::MAX) => {
             room.copy_from_slice(&bytes);

@@ -1,6 +1,10 @@
 //! A daemon in this process and clients on its rings: what every test of the data path begins with.
 #![allow(dead_code, missing_docs)] // each test file uses a part
 
+pub mod flow;
+pub mod proc;
+pub mod raw;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
