@@ -51,6 +51,7 @@ fn child_role() {
 /// Killed and buried when dropped.
 struct Blaster(Child);
 
+#[cfg(test)]
 impl Blaster {
     fn start(rig: &Rig, port: &str) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
@@ -64,6 +65,7 @@ impl Blaster {
     }
 }
 
+#[cfg(test)]
 impl Drop for Blaster {
     fn drop(&mut self) {
         // `kill` is SIGKILL.
@@ -72,6 +74,7 @@ impl Drop for Blaster {
     }
 }
 
+#[cfg(test)]
 fn rig(workers: usize, rest: &str) -> Rig {
     let honest = |n: &str| {
         format!("[[switch.port]]\nname = {n:?}\nkind = \"ring\"\nslots = 256\noverflow = \"backpressure\"\n")
@@ -84,15 +87,18 @@ fn rig(workers: usize, rest: &str) -> Rig {
     ))
 }
 
+#[cfg(test)]
 fn port(rig: &Rig, name: &str) -> PortView {
     rig.stats().ports.into_iter().find(|p| p.name == name).unwrap()
 }
 
+#[cfg(test)]
 fn lost(p: &PortView) -> u64 {
     p.in_drops.values().chain(p.out_drops.values()).sum::<u64>() + p.ring_resets
 }
 
 /// Honest clients lost nothing and their rings were never reset.
+#[cfg(test)]
 fn nothing_lost(rig: &Rig) {
     let v = rig.books();
     for p in v.ports.iter().filter(|p| p.name == "a" || p.name == "b") {
@@ -100,6 +106,7 @@ fn nothing_lost(rig: &Rig) {
     }
 }
 
+#[cfg(test)]
 fn killed_under_load(workers: usize, times: usize) {
     let _alone = alone();
     let rig = rig(workers, "");
@@ -172,9 +179,9 @@ fn a_thousand_attachments() {
         tx[0].publish();
         // Which of them goes first makes no difference.
         if i.is_multiple_of(2) {
-            drop((tx, rx, link))
+            drop((tx, rx, link));
         } else {
-            drop((link, rx, tx))
+            drop((link, rx, tx));
         }
         soon(Duration::from_secs(1), "the port is free", || port_is_free(&rig));
     };
@@ -196,6 +203,7 @@ fn a_thousand_attachments() {
     nothing_lost(&rig);
 }
 
+#[cfg(test)]
 fn port_is_free(rig: &Rig) -> bool {
     port(rig, "x").pid.is_none()
 }
@@ -213,16 +221,19 @@ fn memory_is_given_back() {
     fds_back_to(base, Duration::from_secs(5));
 }
 
+#[cfg(test)]
 fn group(n: u8, buckets: &str) -> Group {
     let text = format!("name = \"g{n}\"\naddress = \"01:00:5e:00:01:{n:02x}\"\nbuckets = [{buckets}]\n");
     parse_group("test", &text).unwrap()
 }
 
+#[cfg(test)]
 fn mirror(from: &str, to: &str) -> Mirror {
     parse_mirror("test", &format!("from = [{from:?}]\nto = {to:?}\n")).unwrap()
 }
 
 /// Ports, mirrors and groups come and go under traffic between ports that they also refer to.
+#[cfg(test)]
 fn reconfigured(workers: usize) {
     let _alone = alone();
     let rig = rig(workers, "");

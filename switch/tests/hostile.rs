@@ -26,6 +26,7 @@ use valecast_switch::switch::show::PortView;
 const OWN: [u8; 6] = [2, 0, 0, 0, 0, 0x66];
 
 /// Honest `a` and `b` that lose nothing, `mallory` under a leash, `c` for whoever comes later.
+#[cfg(test)]
 fn rig(workers: usize) -> Rig {
     let honest = |n: &str| {
         format!("[[switch.port]]\nname = {n:?}\nkind = \"ring\"\nslots = 256\noverflow = \"backpressure\"\n")
@@ -39,11 +40,13 @@ fn rig(workers: usize) -> Rig {
     ))
 }
 
+#[cfg(test)]
 fn port(rig: &Rig, name: &str) -> PortView {
     rig.stats().ports.into_iter().find(|p| p.name == name).unwrap()
 }
 
 /// The daemon answers, books balance, honest rings were never touched, and new clients are served.
+#[cfg(test)]
 fn unharmed(rig: &Rig) {
     let v = rig.books();
     for p in v.ports.iter().filter(|p| p.name != "mallory") {
@@ -55,6 +58,7 @@ fn unharmed(rig: &Rig) {
 }
 
 /// New clients attach and talk.
+#[cfg(test)]
 fn serves(rig: &Rig) {
     common::proc::soon(Duration::from_secs(2), "ports a and c are free", || {
         port(rig, "a").state == "waiting" && port(rig, "c").state == "waiting"
@@ -69,6 +73,7 @@ fn serves(rig: &Rig) {
 }
 
 /// Scribbles for a while, from two threads, ringing all the time.
+#[cfg(test)]
 fn scribble(raw: &Raw, seed: u64, time: Duration) {
     let targets = [mac(1), mac(2), mac(9), [0xff; 6], [1, 0, 0x5e, 0, 0, 1], OWN];
     let stop = AtomicBool::new(false);
@@ -94,6 +99,7 @@ fn scribble(raw: &Raw, seed: u64, time: Duration) {
     });
 }
 
+#[cfg(test)]
 fn scribbles_everywhere(workers: usize, seeds: std::ops::Range<u64>) {
     let _alone = alone();
     for seed in seeds {

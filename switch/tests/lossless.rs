@@ -8,6 +8,7 @@ mod common;
 use common::{Rig, frame};
 use std::time::Duration;
 
+#[cfg(test)]
 fn run(workers: usize, senders: usize, frames: u32, receivers: usize) {
     let mut names: Vec<String> = (0..senders).map(|i| format!("s{i}")).collect();
     names.extend((0..receivers).map(|i| format!("r{i}")));

@@ -132,7 +132,7 @@ fn slow_to_close() -> (OwnedFd, TcpListener, TcpStream) {
     let linger = nix::libc::linger { l_onoff: 1, l_linger: 60 };
     setsockopt(&tcp, sockopt::Linger, &linger).unwrap();
     tcp.set_nonblocking(true).unwrap();
-    while tcp.write(&[0; 65536]).is_ok() {}
+    while tcp.write(&[0; 8192]).is_ok() {}
     (tcp.into(), listener, peer)
 }
 
@@ -172,6 +172,35 @@ fn descriptor_that_is_slow_to_close() {
 #[test]
 fn descriptor_that_is_slow_to_close_and_never_read() {
     slow_descriptor(&[b"no request", b"hold this"]);
+}
+
+/// A close that hangs holds up no other: connections of others do not pile up behind it.
+#[test]
+fn a_stuck_close_holds_up_no_other() {
+    let _alone = alone();
+    let rig = rig(1);
+    let (slow, _listener, peer) = slow_to_close();
+    let s = dial(&rig.socket()).unwrap();
+    if send_msg(s.as_fd(), b"hold this", &[slow.as_raw_fd()]).is_err() {
+        // The daemon has the kernel refuse descriptors. Ends the linger, which is ours now.
+        drop(peer);
+        return;
+    }
+    drop((slow, s));
+    std::thread::sleep(Duration::from_millis(100));
+    let before = fds();
+    for _ in 0..300 {
+        let s = dial(&rig.socket()).unwrap();
+        let _ = send_msg(s.as_fd(), b"no request", &[]);
+        let _ = recv_msg(s.as_fd(), MsgFlags::empty());
+    }
+    let end = Instant::now() + Duration::from_secs(3);
+    while fds() > before && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let piled = fds().saturating_sub(before);
+    drop(peer);
+    assert!(piled == 0, "{piled} connections wait to be closed");
 }
 
 #[test]

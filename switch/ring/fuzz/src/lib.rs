@@ -159,7 +159,7 @@ fn receive(h: &mut Held, b: &mut Bytes<'_>, slots: u32, exclusive: bool) {
                 // SAFETY: both sources are as long as told, at most `max_len` together, and the position is
                 // reserved and not committed.
                 unsafe {
-                    h.q.write(start + u64::from(i), head.as_ptr(), 16, tail.as_ptr(), tail.len(), flags)
+                    h.q.write(start + u64::from(i), head.as_ptr(), 16, tail.as_ptr(), tail.len(), flags);
                 };
             }
             h.claimed -= n;
