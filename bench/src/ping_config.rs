@@ -64,7 +64,7 @@ pub struct PingReport {
     pub latency_sent: Latency,
     /// Frames received that answer no ping.
     pub other: u64,
-    /// When the run began, in ns of [`now_ns`].
+    /// When the run began, in ns of [`crate::clock::now_ns`].
     pub start: u64,
     /// When the last ping left or the last frame came, in ns.
     pub end: u64,

@@ -1,6 +1,6 @@
 //! `valecast pkt-gen`: netmap's packet generator for ports of a Valecast switch, with its letters and output.
 //!
-//! [`getopt`] splits the command line, [`parse`] checks it into [`options::Options`], [`session`] attaches to the
+//! [`getopt`] splits the command line, [`mod@parse`] checks it into [`options::Options`], [`session`] attaches to the
 //! port ([`place`]) and puts `valecast_bench` to work, [`show`] prints what pkt-gen would.
 
 mod getopt;
