@@ -179,6 +179,8 @@ impl Switch {
         }
         p.cfg = cfg;
         self.publish();
+        // A sender that waited for this port may not have to any more.
+        self.all_workers(Command::Barrier);
         Ok(())
     }
 
