@@ -10,7 +10,7 @@ use valecast_switch::deliver::{Outcome, deliver};
 use valecast_switch::fdb::{Fdb, key};
 use valecast_switch::frame::Burst;
 use valecast_switch::meter::Meter;
-use valecast_switch::plan::Plan;
+use valecast_switch::plan::{Context, Plan};
 use valecast_switch::port::null;
 use valecast_switch::tables::{Bucket, GroupEntry, PortEntry, Tables, VlanPolicy};
 
@@ -87,7 +87,7 @@ fn forward(c: &mut Criterion) {
             let data = frames(n, 64, dst);
             g.throughput(Throughput::Elements(n as u64));
             let (mut burst, mut plan) = (Burst::default(), Plan::default());
-            let (mut claims, mut out) = (Vec::new(), Outcome::default());
+            let mut out = Outcome::default();
             g.bench_with_input(BenchmarkId::new(name, n), &data, |b, data| {
                 b.iter(|| {
                     burst.clear();
@@ -96,8 +96,9 @@ fn forward(c: &mut Criterion) {
                         unsafe { burst.push(f.as_ptr(), f.len(), 1) };
                     }
                     if let Some(from) = t.port(0) {
-                        plan.make(&t, &fdb, from, &mut burst, 1);
-                        deliver(&t, from, 0, 0, &burst, &mut plan, &mut claims, &mut out, 1);
+                        let cx = Context { tables: &t, fdb: &fdb, port: from, lane: 0, worker: 0, now: 1 };
+                        plan.make(cx, &mut burst);
+                        deliver(cx, &burst, &mut plan, &mut out);
                     }
                     out.consumed
                 });

@@ -2,8 +2,8 @@
 
 use crate::counters::{Block, Cause, MAX_RINGS};
 use crate::frame::Burst;
-use crate::plan::Plan;
-use crate::tables::{PortEntry, PortId, Tables};
+use crate::plan::{Context, Plan};
+use crate::tables::PortId;
 
 use valecast_config::Overflow;
 
@@ -14,22 +14,15 @@ pub struct Outcome {
     pub consumed: usize,
     /// Full receivers that hold back the rest.
     pub blocked_on: Vec<PortId>,
+    /// Room found in each destination, in the order of the plan.
+    claims: Vec<usize>,
 }
 
 /// Delivers `plan`. The same claims that promise room in receivers that must not lose anything decide where
 /// the burst is cut; receivers that may, drop.
-#[allow(clippy::too_many_arguments)] // the context of one burst, all by reference
-pub fn deliver(
-    t: &Tables,
-    from: &PortEntry,
-    lane: usize,
-    worker: usize,
-    burst: &Burst,
-    plan: &mut Plan,
-    claims: &mut Vec<usize>,
-    out: &mut Outcome,
-    now: u64,
-) {
+pub fn deliver(cx: Context<'_>, burst: &Burst, plan: &mut Plan, out: &mut Outcome) {
+    let Context { tables: t, port: from, lane, worker, now, .. } = cx;
+    let claims = &mut out.claims;
     out.blocked_on.clear();
     claims.clear();
     let mut cut = plan.cut;

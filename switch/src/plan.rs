@@ -16,6 +16,23 @@ use crate::meter::{Meter, Turn};
 use crate::offload;
 use crate::tables::{PortEntry, PortId, Tables, TagOp};
 
+/// Where and when a burst is worked on.
+#[derive(Clone, Copy)]
+pub struct Context<'t> {
+    /// The tables of this turn.
+    pub tables: &'t Tables,
+    /// The forwarding table.
+    pub fdb: &'t Fdb,
+    /// The port that the burst came in by.
+    pub port: &'t PortEntry,
+    /// Which of the port's rings it came from.
+    pub lane: usize,
+    /// Which worker does it.
+    pub worker: usize,
+    /// The time, in ns.
+    pub now: u64,
+}
+
 /// What was decided for a burst.
 #[derive(Default)]
 pub struct Plan {
@@ -76,8 +93,9 @@ impl Plan {
         self.learn_refused = 0;
     }
 
-    /// Decides for all of `burst`, which came in by `port` at `now` (ns).
-    pub fn make(&mut self, t: &Tables, fdb: &Fdb, port: &PortEntry, burst: &mut Burst, now: u64) {
+    /// Decides for all of `burst`.
+    pub fn make(&mut self, cx: Context<'_>, burst: &mut Burst) {
+        let Context { tables: t, fdb, port, now, .. } = cx;
         let n = burst.taken();
         self.reset(t.ports.len(), n);
         let secs = clock::secs(now);
@@ -130,7 +148,7 @@ impl Plan {
                 self.lists[usize::from(p)].push(Entry { orig, frame: orig });
                 continue;
             }
-            last_out = match self.route(t, fdb, port, burst, seen, dst, now) {
+            last_out = match self.route(cx, burst, seen, dst) {
                 Route::Held => return,
                 Route::Done => None,
                 Route::Plain(p, max) => Some((p, max)),
@@ -143,17 +161,8 @@ impl Plan {
     }
 
     /// Places one frame.
-    #[allow(clippy::too_many_arguments)] // the context of one frame, all by reference
-    fn route(
-        &mut self,
-        t: &Tables,
-        fdb: &Fdb,
-        port: &PortEntry,
-        burst: &mut Burst,
-        seen: Seen,
-        dst: u64,
-        now: u64,
-    ) -> Route {
+    fn route(&mut self, cx: Context<'_>, burst: &mut Burst, seen: Seen, dst: u64) -> Route {
+        let Context { tables: t, fdb, port, now, .. } = cx;
         if !t.groups.is_empty()
             && let Some(g) = t.group(dst, port.id)
         {

@@ -20,7 +20,7 @@ use crate::clock::now_ns;
 use crate::deliver::{Outcome, deliver};
 use crate::fdb::Fdb;
 use crate::frame::Burst;
-use crate::plan::Plan;
+use crate::plan::{Context, Plan};
 use crate::port::{Egress, Ingress};
 use crate::tables::{PortId, Tables};
 
@@ -98,7 +98,6 @@ pub struct Worker {
     next_held: u64,
     burst: Burst,
     plan: Plan,
-    claims: Vec<usize>,
     outcome: Outcome,
     unsettled: Vec<PortId>,
     stop: bool,
@@ -118,7 +117,6 @@ impl Worker {
             next_held: u64::MAX,
             burst: Burst::default(),
             plan: Plan::default(),
-            claims: Vec::new(),
             outcome: Outcome::default(),
             unsettled: Vec::new(),
             stop: false,
@@ -199,18 +197,10 @@ impl Worker {
             self.idle(s, now);
             return 0;
         }
-        self.plan.make(t, &self.setup.fdb, port, &mut self.burst, now);
-        deliver(
-            t,
-            port,
-            s.lane,
-            self.setup.index,
-            &self.burst,
-            &mut self.plan,
-            &mut self.claims,
-            &mut self.outcome,
-            now,
-        );
+        let worker = self.setup.index;
+        let cx = Context { tables: t, fdb: &self.setup.fdb, port, lane: s.lane, worker, now };
+        self.plan.make(cx, &mut self.burst);
+        deliver(cx, &self.burst, &mut self.plan, &mut self.outcome);
         let done = self.outcome.consumed;
         if done > 0 {
             s.ingress.complete(&self.burst, done);

@@ -11,7 +11,7 @@ use valecast_switch::fdb::Fdb;
 use valecast_switch::frame::{Burst, Entry, VnetHdr};
 use valecast_switch::meter::Meter;
 use valecast_switch::offload;
-use valecast_switch::plan::Plan;
+use valecast_switch::plan::{Context, Plan};
 use valecast_switch::port::{Caps, Egress, Tally};
 use valecast_switch::tables::{Bucket, GroupEntry, PortEntry, Tables, VlanPolicy};
 
@@ -129,7 +129,7 @@ pub fn frame_parser(data: &[u8]) {
         rest = &r[take..];
     }
     let (t, fdb) = (tables(shape), Fdb::new(64, 300, 7));
-    let (mut plan, mut claims, mut out) = (Plan::default(), Vec::new(), Outcome::default());
+    let (mut plan, mut out) = (Plan::default(), Outcome::default());
     let mut burst = Burst::default();
     let from = t.port(0).expect("port 0");
     let (mut first, mut now) = (0, 0u64);
@@ -143,8 +143,9 @@ pub fn frame_parser(data: &[u8]) {
                 burst.last_mut().expect("just pushed").vnet = n;
             }
         }
-        plan.make(&t, &fdb, from, &mut burst, now);
-        deliver(&t, from, 0, 0, &burst, &mut plan, &mut claims, &mut out, now);
+        let cx = Context { tables: &t, fdb: &fdb, port: from, lane: 0, worker: 0, now };
+        plan.make(cx, &mut burst);
+        deliver(cx, &burst, &mut plan, &mut out);
         first += out.consumed;
         now += 1_000_000_000;
     }

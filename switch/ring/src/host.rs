@@ -170,8 +170,7 @@ impl RxQueue {
     #[inline]
     fn note_head(&self) {
         // ORDERING: Acquire: what the client read from its slots happened before we overwrite them.
-        let head = self.view.atok_head().load(Ordering::Acquire);
-        if self.ledger.release_to(head).is_err() {
+        if self.ledger.release_to(|| self.view.atok_head().load(Ordering::Acquire)).is_err() {
             self.reset();
         }
     }

@@ -76,25 +76,25 @@ impl Ledger {
         self.published().saturating_sub(self.freed.load(Ordering::Relaxed))
     }
 
-    /// Takes note of the receiver's `head`, a slot number that nobody vouches for.
+    /// Takes note of the receiver's head, a slot number that nobody vouches for and that `head` reads.
+    ///
+    /// What is known of the ring brackets the reading: `freed` is from before it, `published` from after, so
+    /// an honest head lies between them however many other workers take the same note meanwhile.
     #[inline]
-    pub fn release_to(&self, head: u32) -> Result<(), BadHead> {
-        // ORDERING: Acquire pairs with the AcqRel exchange below, so that `published` is at least what the
-        // worker that moved `freed` here saw.
+    pub fn release_to(&self, head: impl FnOnce() -> u32) -> Result<(), BadHead> {
+        // ORDERING: Acquire pairs with the AcqRel exchange in `move_freed`: the head that was read there is
+        // the oldest that can be read here.
         let freed = self.freed.load(Ordering::Acquire);
+        let head = u64::from(head());
+        // ORDERING: Acquire: `head` was read with Acquire, so what the receiver had seen is seen here.
         let unread = self.published.load(Ordering::Acquire).wrapping_sub(freed);
-        let delta = u64::from(head).wrapping_sub(freed) & self.mask;
-        if delta == 0 && u64::from(head) <= self.mask {
-            return Ok(());
-        }
-        if u64::from(head) > self.mask || delta > unread {
-            // Another worker may have moved `freed` between our reading of head and of freed.
-            if !self.exclusive && self.freed.load(Ordering::Acquire) != freed {
-                return Ok(());
-            }
+        let delta = head.wrapping_sub(freed) & self.mask;
+        if head > self.mask || delta > unread {
             return Err(BadHead);
         }
-        self.move_freed(freed, freed + delta);
+        if delta != 0 {
+            self.move_freed(freed, freed + delta);
+        }
         Ok(())
     }
 
@@ -112,7 +112,7 @@ impl Ledger {
         if self.exclusive {
             self.freed.store(to, Ordering::Relaxed);
         } else {
-            // ORDERING: AcqRel, see `release_to`. Losing the race means another worker took the same note.
+            // ORDERING: AcqRel, see `release_to`. Losing the race means another worker took note already.
             let _ = self.freed.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed);
         }
     }

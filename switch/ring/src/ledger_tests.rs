@@ -45,10 +45,10 @@ mod sequential {
                     }
                     Op::Read(n) => {
                         read += u64::from(n).min(written - read);
-                        prop_assert_eq!(l.release_to((read & 15) as u32), Ok(()));
+                        prop_assert_eq!(l.release_to(|| (read & 15) as u32), Ok(()));
                     }
                     Op::Scribble(head) => {
-                        if l.release_to(head).is_err() {
+                        if l.release_to(|| head).is_err() {
                             read = written;
                             prop_assert_eq!(l.reset(), (written & 15) as u32);
                         } else {
