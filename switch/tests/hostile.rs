@@ -111,7 +111,7 @@ fn scribbles_everywhere(workers: usize, seeds: std::ops::Range<u64>) {
         unharmed(&rig);
         drop(raw);
         unharmed(&rig);
-        common::proc::soon(Duration::from_secs(1), "the port is free", || {
+        common::proc::soon(Duration::from_secs(20), "the port is free", || {
             port(&rig, "mallory").pid.is_none()
         });
         Raw::attach(&rig.socket(), &request("mallory")).unwrap();

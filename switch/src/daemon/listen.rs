@@ -16,14 +16,15 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen,
-    socket, sockopt::PeerCredentials,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, getsockopt, listen, socket,
+    sockopt::PeerCredentials,
 };
 use nix::unistd::{Gid, Group, Uid, User, chown};
 use valecast_config::SocketAccess;
-use valecast_ring::attach::{Refusal, Reply, Request, recv_msg, send_msg};
+use valecast_ring::attach::{Refusal, Reply, Request, send_msg};
 use zerocopy::IntoBytes;
 
+use super::stranger::{bury, hear, refuse_descriptors};
 use super::{Daemon, DaemonError};
 use crate::switch::{Client, Switch, SwitchError};
 
@@ -31,6 +32,8 @@ use crate::switch::{Client, Switch, SwitchError};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most connections that have not asked yet.
 const MAX_WAITING: usize = 256;
+/// Most connections that are accepted before those that have asked are served.
+const MAX_ACCEPT: usize = 64;
 
 /// The thread behind the attach sockets. Dropping it removes them.
 pub struct Listener {
@@ -66,12 +69,6 @@ impl Listener {
             .map_err(|e| at("eventfd")(e.into()))?;
         let (wake, stop) = (Arc::new(wake), Arc::new(AtomicBool::new(false)));
         let (sockets, changes) = channel();
-        let (closer, bodies) = channel::<Vec<OwnedFd>>();
-        // It ends when the server does, and is not waited for: a close may take minutes.
-        std::thread::Builder::new()
-            .name("valecast-close".into())
-            .spawn(move || bodies.iter().for_each(drop))
-            .map_err(at("cannot start the thread"))?;
         let server = Server {
             daemon: daemon.clone(),
             stop: stop.clone(),
@@ -80,7 +77,6 @@ impl Listener {
             listening: HashMap::new(),
             waiting: Vec::new(),
             attached: Vec::new(),
-            closer,
         };
         let thread = std::thread::Builder::new()
             .name("valecast-attach".into())
@@ -129,6 +125,7 @@ fn bind_socket(path: &Path, access: &SocketAccess) -> Result<OwnedFd, DaemonErro
     let addr = UnixAddr::new(path).map_err(at("the path is too long for a socket"))?;
     bind(sock.as_raw_fd(), &addr).map_err(at("bind"))?;
     set_access(path, access)?;
+    refuse_descriptors(&sock);
     listen(&sock, Backlog::new(128).map_err(at("listen"))?).map_err(at("listen"))?;
     Ok(sock)
 }
@@ -192,8 +189,6 @@ struct Server {
     listening: HashMap<String, (OwnedFd, PathBuf)>,
     waiting: Vec<(String, OwnedFd, Instant)>,
     attached: Vec<Lease>,
-    /// To the thread that closes what came from clients.
-    closer: Sender<Vec<OwnedFd>>,
 }
 
 impl Server {
@@ -252,13 +247,15 @@ impl Server {
             if !ready.contains(&sock.as_raw_fd()) {
                 continue;
             }
-            while let Ok(fd) = accept4(sock.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK) {
+            for _ in 0..MAX_ACCEPT {
+                let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+                let Ok(fd) = accept4(sock.as_raw_fd(), flags) else { break };
                 // SAFETY: the kernel has just made this descriptor for us.
                 let conn = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) };
                 // Whoever means it asks at once: those that have waited longest make room.
                 if self.waiting.len() >= MAX_WAITING {
                     let (_, old, _) = self.waiting.remove(0);
-                    self.bury(vec![old]);
+                    bury(old);
                 }
                 self.waiting.push((name.clone(), conn, Instant::now()));
             }
@@ -270,15 +267,7 @@ impl Server {
         let late = |since: &Instant| since.elapsed() >= PATIENCE;
         let (old, wait): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|(.., since)| late(since));
         self.waiting = wait;
-        self.bury(old.into_iter().map(|(_, conn, _)| conn).collect());
-    }
-
-    /// Closes descriptors that came from a client, where it may take its time: with a socket set to linger,
-    /// sent along in a message, a client can make `close` block.
-    fn bury(&self, fds: Vec<OwnedFd>) {
-        if !fds.is_empty() {
-            let _ = self.closer.send(fds);
-        }
+        old.into_iter().for_each(|(_, conn, _)| bury(conn));
     }
 
     /// Whoever is attached and says anything, or nothing any more, is detached.
@@ -288,7 +277,7 @@ impl Server {
         self.attached = here;
         for l in gone {
             let _ = self.daemon.with(&l.switch, |s| s.client_gone(&l.port, l.number));
-            self.bury(vec![l.conn]);
+            bury(l.conn);
         }
     }
 
@@ -299,18 +288,14 @@ impl Server {
         for (switch, conn, _) in ask {
             match self.serve(&switch, &conn) {
                 Some((port, number)) => self.attached.push(Lease { switch, port, number, conn }),
-                None => self.bury(vec![conn]),
+                None => bury(conn),
             }
         }
     }
 
     /// Answers one request; the port if it was granted.
     fn serve(&self, switch: &str, conn: &OwnedFd) -> Option<(String, u64)> {
-        let (bytes, fds) = recv_msg(conn.as_fd(), MsgFlags::MSG_DONTWAIT).ok()?;
-        self.bury(fds);
-        if bytes.is_empty() {
-            return None;
-        }
+        let bytes = hear(conn)?;
         let refuse = |why, text: String| {
             tracing::debug!(switch, "attach refused: {text}");
             let reply = Reply::Refused(why, text).to_wire();

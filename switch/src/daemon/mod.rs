@@ -12,6 +12,7 @@ use crate::port::patch;
 use crate::switch::{Switch, SwitchError};
 
 mod listen;
+mod stranger;
 
 pub use listen::Listener;
 pub(crate) use listen::set_access;
