@@ -143,9 +143,8 @@ impl Plan {
                 && tag == last_tag
                 && let Some((p, max)) = last_out
                 && f.vnet == 0
-                && f.len() <= max
             {
-                self.lists[usize::from(p)].push(Entry { orig, frame: orig });
+                self.place(burst, p, orig, orig, max);
                 continue;
             }
             last_out = match self.route(cx, burst, seen, dst) {

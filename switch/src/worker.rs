@@ -26,8 +26,10 @@ use crate::tables::{PortId, Tables};
 
 /// Turns between looks at the doorbells while busy.
 const LOOK_EVERY: u32 = 32;
-/// How long (ns) a worker must be idle before it wakes receivers that wait for more than there is.
+/// How long (ns) a worker must be idle before it wakes receivers that wait for more than there is; and how long
+/// it lets them wait at the most while others keep it busy.
 const SETTLE_AFTER: u64 = 10_000;
+const SETTLE_AT_LAST: u64 = 200_000;
 const WAKE: u64 = u64::MAX;
 const ROOM: u64 = u64::MAX - 1;
 
@@ -126,7 +128,7 @@ impl Worker {
     /// Works until told to stop.
     pub fn run(mut self) {
         let mut guard = crossbeam::epoch::pin();
-        let (mut busy_turns, mut last_work) = (0u32, now_ns());
+        let (mut busy_turns, mut last_work, mut last_settled) = (0u32, now_ns(), now_ns());
         loop {
             let mut acks = self.commands();
             if self.stop {
@@ -149,10 +151,14 @@ impl Worker {
             }
             if work > 0 {
                 last_work = now;
-                continue;
             }
-            if !self.unsettled.is_empty() && (self.active.is_empty() || now - last_work > SETTLE_AFTER) {
+            let idle = work == 0 && (self.active.is_empty() || now - last_work > SETTLE_AFTER);
+            if idle || now - last_settled > SETTLE_AT_LAST {
                 self.settle(&guard);
+                last_settled = now;
+            }
+            if work > 0 {
+                continue;
             }
             if self.active.is_empty() && self.setup.commands.is_empty() {
                 self.sleep(&mut guard, now);

@@ -52,6 +52,63 @@ fn sizes_cross_whole() {
     assert_eq!(rig.books().ports[0].in_drops["runt"], 1);
 }
 
+/// A frame that is too long for its receiver does not take along those after it.
+#[test]
+fn a_frame_too_long_is_dropped_alone() {
+    let rest = "[[switch.port]]\nname = \"small\"\nkind = \"ring\"\nslots = 16\nbuf_size = 64\n";
+    let rig = Rig::rings(&["a"], "", rest);
+    let (mut a, mut small) = (rig.attach("a"), rig.attach("small"));
+    small.send(&frame(0xff, 2, b"here"));
+    assert!(a.recv().is_some());
+    let mut long = frame(2, 1, &[]);
+    long.resize(5000, 7);
+    let short = frame(2, 1, b"short");
+    // In one burst: all are published at once.
+    for f in [&long, &short, &short] {
+        assert!(a.tx.push(f));
+    }
+    a.tx.publish();
+    assert_eq!((small.recv().as_ref(), small.recv()), (Some(&short), Some(short.clone())));
+    let v = rig.books();
+    assert_eq!(v.ports[1].out_drops["too_big"], 1);
+}
+
+/// A receiver that waits for more frames than come is woken with what there is, even while the worker never
+/// rests.
+#[test]
+fn a_patient_receiver_is_served_beside_a_busy_one() {
+    let rig = Rig::rings(&["a", "b", "c", "d"], "", "");
+    let (mut a, mut b) = (rig.attach("a"), rig.attach("b"));
+    let (mut c, mut d) = (rig.attach("c"), rig.attach("d"));
+    for (p, n) in [(&mut a, 1), (&mut b, 2), (&mut c, 3), (&mut d, 4)] {
+        p.send(&frame(0xff, n, b"here"));
+    }
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                for _ in 0..64 {
+                    c.tx.push(&frame(4, 3, b"load"));
+                }
+                c.tx.publish();
+                let n = d.rx.pending();
+                d.rx.advance(n);
+                d.rx.release();
+            }
+        });
+        while b.rx.pending() > 0 {
+            b.rx.advance(1);
+        }
+        b.rx.release();
+        a.send(&frame(2, 1, b"one"));
+        b.rx.wait(100, None).unwrap();
+        let seen = b.rx.pending();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(seen >= 1, "nobody woke the receiver");
+    });
+    rig.books();
+}
+
 #[test]
 fn vlans_part_and_join() {
     let rest = r#"

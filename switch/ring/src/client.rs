@@ -200,6 +200,10 @@ fn alive(sock: &OwnedFd) -> bool {
     }
 }
 
+/// How long to wait for more slots when there are some: a little more than a busy switch takes to tell that it
+/// has no more for now.
+const LINGER: Duration = Duration::from_micros(300);
+
 /// What both directions have.
 #[derive(Debug)]
 struct End {
@@ -231,7 +235,11 @@ impl End {
             if !notify::arm(v.atok_need_kick(), || count() >= min) {
                 return Ok(true);
             }
-            let left = until.map(|u| u.saturating_duration_since(Instant::now()));
+            let mut left = until.map(|u| u.saturating_duration_since(Instant::now()));
+            if less && count() > 0 {
+                // The switch may have said already that there is no more.
+                left = Some(left.map_or(LINGER, |l| l.min(LINGER)));
+            }
             let polled = self.sleep(left);
             notify::disarm(v.atok_need_kick());
             let now = count();
