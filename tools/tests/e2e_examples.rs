@@ -95,9 +95,10 @@ fn examples_that_need_no_root_run() {
         if NEED_ROOT.contains(&name.as_str()) {
             continue;
         }
+        // What an example writes goes beside the test's sockets; what it reads is where it stands.
         let text = read(&example)
-            .replace("\"examples/", &format!("\"{}/", root().join("examples").display()))
-            .replace("\"/tmp/", "\"{run}-");
+            .replace("\"/tmp/", "\"{run}-")
+            .replace("\"examples/", &format!("\"{}/", root().join("examples").display()));
         let ports = text.lines().filter(|line| line.trim() == "[[switch.port]]").count();
         let daemon = Daemon::start(&format!("run_dir = \"{{run}}\"\n{text}"));
         let switches: Vec<String> = {
