@@ -51,7 +51,7 @@ fn checksum_only(burst: &mut Burst, f: &Frame, v: VnetHdr) -> Result<(), CannotO
     let payload = tail_at(f, headers);
     let sum = add(0, &room[start.min(headers)..], false);
     let sum = add_tail(sum, payload, f.len() - headers, (headers - start) % 2 == 1);
-    put_sum(room, field, sum);
+    put_sum(room, field, sum, v.csum_offset == UDP_CHECKSUM);
     let (head, head_len) = (room.as_ptr(), headers as u16);
     let derived =
         Frame { head, head_len, tail: payload, tail_len: (f.len() - headers) as u32, vnet: 0, ..*f };
@@ -84,7 +84,7 @@ fn segment(burst: &mut Burst, f: &Frame, v: VnetHdr) -> Result<(), CannotOffload
         h.patch(room, i, count, at, n);
         let sum = add(h.pseudo(room, n), &room[h.l4..], false);
         let sum = add_tail(sum, data, n, (h.len - h.l4) % 2 == 1);
-        put_sum(room, h.l4 + if h.tcp { 16 } else { 6 }, sum);
+        put_sum(room, h.l4 + if h.tcp { 16 } else { 6 }, sum, !h.tcp);
         let (head, head_len) = (room.as_ptr(), h.len as u16);
         let derived = Frame { head, head_len, tail: data, tail_len: n as u32, vnet: 0, ..*f };
         burst.derive(derived).ok_or(CannotOffload)?;
@@ -224,10 +224,14 @@ fn put_sum_raw(room: &mut [u8], at: usize, sum: u64) {
     room[at..at + 2].copy_from_slice(&fold(sum).to_be_bytes());
 }
 
-/// A transport checksum: 0 means "none" in UDP, so all ones stands for it.
-fn put_sum(room: &mut [u8], at: usize, sum: u64) {
+/// Where the checksum is in a UDP header.
+const UDP_CHECKSUM: u16 = 6;
+
+/// A transport checksum. In UDP 0 means "none", so all ones stands for it (RFC 768); in TCP it is just 0, and
+/// receivers look askance at all ones (RFC 1624).
+fn put_sum(room: &mut [u8], at: usize, sum: u64, udp: bool) {
     let s = match fold(sum) {
-        0 => 0xffff,
+        0 if udp => 0xffff,
         s => s,
     };
     room[at..at + 2].copy_from_slice(&s.to_be_bytes());

@@ -121,6 +121,16 @@ fn completes_a_checksum() {
     assert_eq!(frame_bytes(&b.frames[usize::from(r.start)]), good);
 }
 
+/// One checksum in 65536 is 0: TCP says so, UDP says all ones.
+#[test]
+fn a_checksum_of_zero() {
+    let mut room = [0u8; 2];
+    put_sum(&mut room, 0, 0xffff, false);
+    assert_eq!(room, [0, 0]);
+    put_sum(&mut room, 0, 0xffff, true);
+    assert_eq!(room, [0xff, 0xff]);
+}
+
 proptest::proptest! {
     /// Hostile offload headers are refused or served, never followed out of the frame.
     #[test]

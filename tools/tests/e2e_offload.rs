@@ -58,7 +58,7 @@ fn segments_are_cut_only_for_those_who_need_it() {
     assert_books(&daemon);
     let tshark = |filter: &str| {
         let out = Command::new("tshark")
-            .args(["-r"])
+            .args(["-n", "-r"])
             .arg(&file)
             .args(["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE", "-Y", filter])
             .args(["-T", "fields", "-e", "frame.len"])

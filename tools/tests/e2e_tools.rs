@@ -23,7 +23,7 @@ fn output(command: &mut Command) -> (Option<i32>, String, String) {
 /// What Wireshark's dissectors say of each frame in a file.
 fn tshark(file: &Path, field: &str) -> Vec<String> {
     let mut c = Command::new("tshark");
-    c.args(["-r"]).arg(file).args(["-T", "fields", "-e", field]);
+    c.args(["-n", "-r"]).arg(file).args(["-T", "fields", "-e", field]);
     let (code, out, err) = output(&mut c);
     assert_eq!(code, Some(0), "tshark: {err}");
     out.lines().map(str::to_owned).collect()
