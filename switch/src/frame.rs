@@ -270,6 +270,21 @@ impl Burst {
         self.used + len <= ARENA / 2
     }
 
+    /// Where the next [`Burst::alloc`] begins. Allocations made one after another lie side by side.
+    pub fn mark(&self) -> usize {
+        self.used
+    }
+
+    /// What was allocated since `mark`.
+    pub fn since(&self, mark: usize) -> &[u8] {
+        &self.arena[mark..self.used]
+    }
+
+    /// Gives back what was allocated since `mark`; no frame may lie there.
+    pub fn rewind(&mut self, mark: usize) {
+        self.used = mark;
+    }
+
     /// `len` bytes that stay put until the burst is cleared; `None` when the arena is used up.
     pub fn alloc(&mut self, len: usize) -> Option<&mut [u8]> {
         let end = self.used.checked_add(len)?;

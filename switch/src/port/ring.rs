@@ -78,47 +78,44 @@ pub(super) unsafe fn take_slots(
 /// end is not there yet or this burst cannot hold it.
 #[cold]
 fn gather(burst: &mut Burst, first: u32, pending: u32, slot: impl Fn(u32) -> SlotAt) -> Option<u32> {
-    let (mut bytes, mut n, mut bad) = (Vec::new(), 0u32, false);
+    let begin = burst.mark();
+    let (mut n, mut bad) = (0u32, false);
     loop {
         if first + n >= pending {
+            burst.rewind(begin);
             return None;
         }
         let part = slot(first + n);
         n += 1;
-        let more = match part {
-            Some((data, len, flags)) => {
-                let at = bytes.len();
-                bytes.resize(at + len, 0);
-                // SAFETY: the slot's bytes are readable (see `take_slots`); the vector has room for them.
-                unsafe { std::ptr::copy_nonoverlapping(data, bytes[at..].as_mut_ptr(), len) };
-                flags.contains(SlotFlags::MORE_FRAG)
-            }
-            None => {
-                bad = true;
-                false
-            }
-        };
-        if !more {
-            break;
-        }
-        if n as usize >= MAX_FRAGS {
+        let Some((data, len, flags)) = part else {
             bad = true;
             break;
+        };
+        if !burst.has_room(len) && burst.taken() > 0 {
+            // In the next burst.
+            burst.rewind(begin);
+            return None;
+        }
+        match burst.alloc(len) {
+            // SAFETY: the slot's bytes are readable (see `take_slots`), the room is ours and as long.
+            Some(room) => unsafe { std::ptr::copy_nonoverlapping(data, room.as_mut_ptr(), len) },
+            None => bad = true,
+        }
+        let more = flags.contains(SlotFlags::MORE_FRAG);
+        if more && n as usize >= MAX_FRAGS {
+            bad = true;
+        }
+        if bad || !more {
+            break;
         }
     }
-    let len = bytes.len();
-    if !burst.has_room(len) && burst.taken() > 0 {
-        // In the next burst.
-        return None;
-    }
-    match burst.alloc(len) {
-        Some(room) if !bad && len <= usize::from(u16::MAX) => {
-            room.copy_from_slice(&bytes);
-            let p = room.as_ptr();
-            // SAFETY: arena memory, which stays put until the burst is cleared.
-            unsafe { burst.push(p, len, n as u16) };
-        }
-        _ => burst.push_rejected(n as u16, Cause::BadSlot),
+    let (data, len) = (burst.since(begin).as_ptr(), burst.since(begin).len());
+    if bad || len > usize::from(u16::MAX) {
+        burst.rewind(begin);
+        burst.push_rejected(n as u16, Cause::BadSlot);
+    } else {
+        // SAFETY: arena memory, which stays put until the burst is cleared.
+        unsafe { burst.push(data, len, n as u16) };
     }
     Some(n)
 }
