@@ -86,7 +86,6 @@ struct Source {
     ingress: Box<dyn Ingress>,
     state: State,
     last_work: u64,
-    blocked_on: Vec<PortId>,
 }
 
 /// A worker; [`Worker::run`] is its thread.
@@ -254,13 +253,11 @@ impl Worker {
     }
 
     /// The source waits for room, which the receivers will tell of.
-    fn block(&mut self, t: &Tables, s: &mut Source) {
-        s.blocked_on.clone_from(&self.outcome.blocked_on);
-        let full = s
-            .blocked_on
-            .iter()
-            .all(|p| t.port(*p).and_then(|d| d.egress.as_ref()).is_some_and(|e| e.arm_room(s.lane)));
-        if full && !s.blocked_on.is_empty() {
+    fn block(&self, t: &Tables, s: &mut Source) {
+        let full =
+            |p: &PortId| t.port(*p).and_then(|d| d.egress.as_ref()).is_some_and(|e| e.arm_room(s.lane));
+        let on = &self.outcome.blocked_on;
+        if !on.is_empty() && on.iter().all(full) {
             s.state = State::Blocked;
         }
     }
@@ -371,8 +368,7 @@ impl Worker {
     fn add(&mut self, port: PortId, lane: usize, ingress: Box<dyn Ingress>) {
         let id = self.sources.iter().position(Option::is_none).unwrap_or(self.sources.len());
         self.watch(ingress.fd().into_iter().collect(), id as u64);
-        let source =
-            Source { port, lane, ingress, state: State::Active, last_work: now_ns(), blocked_on: Vec::new() };
+        let source = Source { port, lane, ingress, state: State::Active, last_work: now_ns() };
         if id == self.sources.len() {
             self.sources.push(None);
         }

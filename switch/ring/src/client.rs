@@ -148,7 +148,8 @@ impl Port {
         let params = region.layout().params();
         let (mut tx, mut rx) = (Vec::new(), Vec::new());
         for (ring, (kick, call)) in bells.into_iter().enumerate() {
-            let end = End { region: region.clone(), view: region.ring(ring), kick, call, link: sock.clone() };
+            let end =
+                End { _region: region.clone(), view: region.ring(ring), kick, call, link: sock.clone() };
             let mask = params.slots - 1;
             if ring < usize::from(params.tx_rings) {
                 let first_buf = region.layout().first_buf(ring, 0);
@@ -207,7 +208,8 @@ const LINGER: Duration = Duration::from_micros(300);
 /// What both directions have.
 #[derive(Debug)]
 struct End {
-    region: Arc<Region>,
+    /// Keeps what `view` points into mapped.
+    _region: Arc<Region>,
     view: RingView,
     kick: Arc<Kick>,
     call: Call,
@@ -509,10 +511,5 @@ impl RxRing {
     /// Readable while there is a call from the switch.
     pub fn call_fd(&self) -> BorrowedFd<'_> {
         self.end.call.fd()
-    }
-
-    /// Bytes of memory behind this ring's region.
-    pub fn region_len(&self) -> usize {
-        self.end.region.layout().total()
     }
 }

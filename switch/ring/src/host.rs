@@ -134,11 +134,6 @@ impl TxQueue {
     pub fn kick(&self) -> &Kick {
         &self.kick
     }
-
-    /// Bytes in a buffer.
-    pub fn stride(&self) -> usize {
-        self.view.stride()
-    }
 }
 
 /// How many slots a client wants before it is woken: its word, held to what can happen.

@@ -287,11 +287,6 @@ impl RingView {
             prefetch(self.bufs.as_ptr().wrapping_add(idx as usize * self.stride));
         }
     }
-
-    #[inline]
-    pub fn stride(&self) -> usize {
-        self.stride
-    }
 }
 
 /// Hints that the line at `p` will be read.

@@ -62,7 +62,6 @@ pub struct Replay {
 
 /// A checked command line.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools)] // Each is a switch of its own on the command line.
 pub struct Options {
     /// The port.
     pub place: Place,
