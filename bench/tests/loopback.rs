@@ -79,9 +79,9 @@ fn carry(from: &mut TxQueue, to: &RxQueue, count: &mut u64, lose: u64) -> u32 {
     to.unclaim(n - kept);
     let pos = to.reserve(kept);
     for (at, i) in (pos..).zip(keep) {
-        let f = from.frame(i).unwrap();
+        let f = from.slots().frame(i).unwrap();
         // SAFETY: the frame is readable for its length, which fits, and the position is reserved.
-        unsafe { to.write(at, f.data.as_ptr(), 0, f.data.as_ptr(), f.len as usize, f.flags) };
+        unsafe { to.writer().write(at, f.data.as_ptr(), 0, f.data.as_ptr(), f.len as usize, f.flags) };
     }
     to.commit(pos, kept);
     from.complete(n);

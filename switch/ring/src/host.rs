@@ -71,21 +71,10 @@ impl TxQueue {
         self.publish();
     }
 
-    /// The `i`-th pending slot.
+    /// The pending slots, to look at.
     #[inline]
-    pub fn frame(&self, i: u32) -> Result<RawFrame, BadSlot> {
-        let d = self.view.desc(self.hwcur.wrapping_add(i) & self.mask);
-        let data = self.view.buf(d.buf_idx).ok_or(BadSlot::Buffer)?;
-        if u32::from(d.len) > self.view.max_len {
-            return Err(BadSlot::Length);
-        }
-        Ok(RawFrame { data, len: d.len.into(), flags: d.flags() })
-    }
-
-    /// Asks for the buffer of the `i`-th slot to be fetched.
-    #[inline]
-    pub fn prefetch(&self, i: u32) {
-        self.view.prefetch_buf(self.view.desc(self.hwcur.wrapping_add(i) & self.mask).buf_idx);
+    pub fn slots(&self) -> TxSlots<'_> {
+        TxSlots { view: self.view, first: self.hwcur, mask: self.mask, _queue: self }
     }
 
     /// `n` pending slots are done with; [`TxQueue::publish`] tells the client.
@@ -133,6 +122,35 @@ impl TxQueue {
     /// What the client rings, to watch edge-triggered.
     pub fn kick(&self) -> &Kick {
         &self.kick
+    }
+}
+
+/// The pending slots of a [`TxQueue`]. Everything is held by value: the compiler need not fear that a store
+/// elsewhere changes where the ring lies, and keeps it in registers.
+#[derive(Clone, Copy, Debug)]
+pub struct TxSlots<'q> {
+    view: RingView,
+    first: u32,
+    mask: u32,
+    _queue: &'q TxQueue,
+}
+
+impl TxSlots<'_> {
+    /// The `i`-th pending slot.
+    #[inline(always)]
+    pub fn frame(&self, i: u32) -> Result<RawFrame, BadSlot> {
+        let d = self.view.desc(self.first.wrapping_add(i) & self.mask);
+        let data = self.view.buf(d.buf_idx).ok_or(BadSlot::Buffer)?;
+        if u32::from(d.len) > self.view.max_len {
+            return Err(BadSlot::Length);
+        }
+        Ok(RawFrame { data, len: d.len.into(), flags: d.flags() })
+    }
+
+    /// Asks for the buffer of the `i`-th slot to be fetched.
+    #[inline(always)]
+    pub fn prefetch(&self, i: u32) {
+        self.view.prefetch_buf(self.view.desc(self.first.wrapping_add(i) & self.mask).buf_idx);
     }
 }
 
@@ -190,52 +208,16 @@ impl RxQueue {
         self.ledger.reserve(n)
     }
 
-    /// Writes one slot at a reserved position: `head` bytes, then `tail_len` bytes from `tail`.
-    ///
-    /// # Safety
-    /// `head` and `tail` must be readable for `head_len` and `tail_len` bytes, the sum at most
-    /// [`RxQueue::max_len`], and `pos` reserved by the caller and not yet committed.
+    /// To write reserved slots with.
     #[inline]
-    pub unsafe fn write(
-        &self,
-        pos: u64,
-        head: *const u8,
-        head_len: usize,
-        tail: *const u8,
-        tail_len: usize,
-        flags: SlotFlags,
-    ) {
-        debug_assert!(head_len + tail_len <= self.max_len());
-        let slot = self.ledger.slot(pos);
-        let mut idx = self.view.desc(slot).buf_idx;
-        let buf = match self.view.buf(idx) {
-            Some(b) => b,
-            None => {
-                // The client scribbled over its slot: give it the buffer it began with.
-                idx = self._region.layout().first_buf(self.ring, slot);
-                self.resets.fetch_add(1, Ordering::Relaxed);
-                match self.view.buf(idx) {
-                    Some(b) => b,
-                    None => return,
-                }
-            }
-        };
-        // SAFETY: `buf` has `stride` bytes inside the region and the caller vouches for the sources. The
-        // regions of two ports are different mappings, and within one a client only harms itself, so
-        // overlap is met with `copy`, not `copy_nonoverlapping`, where it can happen (own buffers).
-        unsafe {
-            let dst = buf.as_ptr();
-            copy_small(head, dst, head_len);
-            crate::region::copy_payload(tail, dst.add(head_len), tail_len);
-        }
-        let d = Desc { buf_idx: idx, len: (head_len + tail_len) as u16, flags: flags.bits() };
-        self.view.put_desc(slot, d);
+    pub fn writer(&self) -> RxWriter<'_> {
+        RxWriter { view: self.view, mask: self.view.nslots - 1, queue: self }
     }
 
-    /// Brings the slot and buffer that `ahead` positions from `pos` will use closer.
-    #[inline]
-    pub fn prefetch(&self, pos: u64) {
-        self.view.prefetch_buf(self.view.desc(self.ledger.slot(pos)).buf_idx);
+    #[cold]
+    fn first_buf(&self, slot: u32) -> u32 {
+        self.resets.fetch_add(1, Ordering::Relaxed);
+        self._region.layout().first_buf(self.ring, slot)
     }
 
     /// Commits written slots and wakes the client if it waits for that many.
@@ -288,16 +270,73 @@ impl RxQueue {
     }
 }
 
-#[inline]
-unsafe fn copy_small(src: *const u8, dst: *mut u8, len: usize) {
-    if len == 16 {
-        // SAFETY: the caller vouches for 16 bytes each; a fixed size compiles to two moves.
-        unsafe { std::ptr::copy_nonoverlapping(src, dst, 16) }
-    } else {
-        // SAFETY: the caller vouches for `len` bytes each.
-        unsafe { std::ptr::copy_nonoverlapping(src, dst, len) }
+/// Writes slots of a [`RxQueue`]. By value, as [`TxSlots`].
+#[derive(Clone, Copy, Debug)]
+pub struct RxWriter<'q> {
+    view: RingView,
+    mask: u32,
+    queue: &'q RxQueue,
+}
+
+impl RxWriter<'_> {
+    /// Writes one slot at a reserved position: `head` bytes, then `tail_len` bytes from `tail`.
+    ///
+    /// # Safety
+    /// `head` and `tail` must be readable for `head_len` and `tail_len` bytes, the sum at most
+    /// [`RxQueue::max_len`], and `pos` reserved by the caller and not yet committed.
+    #[inline(always)]
+    pub unsafe fn write(
+        &self,
+        pos: u64,
+        head: *const u8,
+        head_len: usize,
+        tail: *const u8,
+        tail_len: usize,
+        flags: SlotFlags,
+    ) {
+        debug_assert!(head_len + tail_len <= self.view.max_len as usize);
+        let slot = pos as u32 & self.mask;
+        let mut idx = self.view.desc(slot).buf_idx;
+        let buf = match self.view.buf(idx) {
+            Some(b) => b,
+            None => {
+                // The client scribbled over its slot: give it the buffer it began with.
+                idx = self.queue.first_buf(slot);
+                match self.view.buf(idx) {
+                    Some(b) => b,
+                    None => return,
+                }
+            }
+        };
+        // SAFETY: `buf` has `stride` bytes inside the region and the caller vouches for the sources. The
+        // regions of two ports are different mappings, and within one a client only harms itself, so
+        // overlap is met with `copy`, not `copy_nonoverlapping`, where it can happen (own buffers).
+        unsafe {
+            let dst = buf.as_ptr();
+            crate::region::copy_head(head, dst, head_len);
+            crate::region::copy_payload(tail, dst.add(head_len), tail_len);
+        }
+        let d = Desc { buf_idx: idx, len: (head_len + tail_len) as u16, flags: flags.bits() };
+        self.view.put_desc(slot, d);
+    }
+
+    /// Asks for the buffer of a position that will be written soon.
+    #[inline(always)]
+    pub fn prefetch(&self, pos: u64) {
+        self.view.prefetch_buf_write(self.view.desc(pos as u32 & self.mask).buf_idx);
+    }
+
+    /// Asks for the slots of the line that begins at a position that will be written soon.
+    #[inline(always)]
+    pub fn prefetch_slots(&self, pos: u64) {
+        if pos.is_multiple_of(SLOTS_PER_LINE) {
+            self.view.prefetch_desc_write(pos as u32 & self.mask);
+        }
     }
 }
+
+/// Slots that share a cache line.
+pub const SLOTS_PER_LINE: u64 = 4;
 
 /// A new region with the switch's queues, and what goes to the client.
 #[derive(Debug)]

@@ -26,3 +26,4 @@ pub mod region;
 mod sync;
 
 pub use abi::SlotFlags;
+pub use region::prefetch;

@@ -287,6 +287,20 @@ impl RingView {
             prefetch(self.bufs.as_ptr().wrapping_add(idx as usize * self.stride));
         }
     }
+
+    /// Asks for the first line of a buffer that will be written soon.
+    #[inline]
+    pub fn prefetch_buf_write(&self, idx: u32) {
+        if idx < self.nbufs {
+            prefetch_write(self.bufs.as_ptr().wrapping_add(idx as usize * self.stride));
+        }
+    }
+
+    /// Asks for a descriptor that will be written soon.
+    #[inline]
+    pub fn prefetch_desc_write(&self, slot: u32) {
+        prefetch_write(std::ptr::from_ref(self.slot(slot)).cast());
+    }
 }
 
 /// Hints that the line at `p` will be read.
@@ -301,12 +315,26 @@ pub fn prefetch(p: *const u8) {
     let _ = p;
 }
 
+/// Hints that the line at `p` will be written. A line fetched for reading would have to be asked for again at the
+/// store, and stores leave a core in order: each would hold up all behind it.
+#[inline]
+pub fn prefetch_write(p: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect on memory and never faults, whatever the address. Compilers make a
+    // plain read of the intrinsic unless they are told of a newer CPU, hence the instruction itself.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) p, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = p;
+}
+
 /// Copies `len` bytes of a frame. Sources and destinations are never the same buffer unless a client makes
 /// its own slots share one, which then only garbles its own frames: hence moves that tolerate overlap.
 ///
 /// # Safety
 /// `src` must be readable and `dst` writable for `len` bytes.
-#[inline]
+#[inline(always)]
 pub unsafe fn copy_payload(src: *const u8, dst: *mut u8, len: usize) {
     // SAFETY: the caller vouches for both ranges; every branch stays inside `len` bytes.
     unsafe {
@@ -328,6 +356,32 @@ pub unsafe fn copy_payload(src: *const u8, dst: *mut u8, len: usize) {
             _ => std::ptr::copy(src, dst, len),
         }
     }
+}
+
+/// Copies what comes before the payload: nearly always 16 bytes.
+///
+/// # Safety
+/// `src` must be readable and `dst` writable for `len` bytes, and they must not overlap.
+#[inline(always)]
+pub unsafe fn copy_head(src: *const u8, dst: *mut u8, len: usize) {
+    if len == size_of::<Block>() {
+        // SAFETY: the caller vouches for 16 bytes each.
+        unsafe { store(dst, load(src)) }
+    } else {
+        // SAFETY: the caller vouches for `len` bytes each.
+        unsafe { copy_odd(src, dst, len) }
+    }
+}
+
+/// Apart, lest the compiler makes one call of both branches.
+///
+/// # Safety
+/// As for [`copy_head`].
+#[cold]
+#[inline(never)]
+unsafe fn copy_odd(src: *const u8, dst: *mut u8, len: usize) {
+    // SAFETY: the caller vouches for `len` bytes each.
+    unsafe { std::ptr::copy_nonoverlapping(src, dst, len) }
 }
 
 type Block = [u64; 2];

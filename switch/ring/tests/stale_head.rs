@@ -25,7 +25,7 @@ fn deliver(q: &RxQueue, next: &AtomicU64, stop: &AtomicBool, worker: u64) {
             f[8..16].copy_from_slice(&seq.to_ne_bytes());
             seq += 1;
             // SAFETY: 24 readable bytes for a position that was reserved just above.
-            unsafe { q.write(start + i, f.as_ptr(), 16, f[16..].as_ptr(), 8, SlotFlags::empty()) };
+            unsafe { q.writer().write(start + i, f.as_ptr(), 16, f[16..].as_ptr(), 8, SlotFlags::empty()) };
         }
         q.commit(start, got);
     }

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 use valecast_ring::SlotFlags;
 use valecast_ring::abi::MAX_FRAGS;
-use valecast_ring::host::{RxQueue, TxQueue};
+use valecast_ring::host::{RxQueue, RxWriter, TxQueue};
 
 use super::{Caps, Egress, Ingress, Tally};
 use crate::counters::Cause;
@@ -126,10 +126,10 @@ impl Ingress for RingIngress {
         if pending == 0 {
             return;
         }
-        let q = &self.queue;
-        let slot = |i| q.frame(i).ok().map(|f| (f.data.as_ptr().cast_const(), f.len as usize, f.flags));
+        let slots = self.queue.slots();
+        let slot = |i| slots.frame(i).ok().map(|f| (f.data.as_ptr().cast_const(), f.len as usize, f.flags));
         // SAFETY: buffers are readable while the queue lives, which is longer than the burst.
-        unsafe { take_slots(burst, pending, max, slot, |i| q.prefetch(i)) };
+        unsafe { take_slots(burst, pending, max, slot, |i| slots.prefetch(i)) };
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {
@@ -190,7 +190,7 @@ impl RingEgress {
 
     /// A frame longer than a buffer, over several slots. Slots written.
     #[cold]
-    fn write_long(&self, q: &RxQueue, burst: &Burst, e: Entry, pos: u64) -> u32 {
+    fn write_long(&self, w: &RxWriter<'_>, burst: &Burst, e: Entry, pos: u64) -> u32 {
         let f = &burst.frames[usize::from(e.frame)];
         let n = self.cost(burst, e);
         let head = usize::from(f.head_len);
@@ -204,7 +204,7 @@ impl RingEgress {
             unsafe {
                 let h = f.head.add(at.min(head));
                 let t = f.tail.add((at + from_head) - head.min(at + from_head));
-                q.write(pos + u64::from(i), h, from_head, t, part - from_head, more);
+                w.write(pos + u64::from(i), h, from_head, t, part - from_head, more);
             }
             at += part;
         }
@@ -250,31 +250,25 @@ impl Egress for RingEgress {
         let start = q.reserve(n);
         let end = start + u64::from(n);
         let (mut pos, mut bytes) = (start, 0u64);
+        let w = q.writer();
         for p in start..end.min(start + u64::from(AHEAD)) {
-            q.prefetch(p);
+            w.prefetch(p);
         }
         for e in list {
             let f = &burst.frames[usize::from(e.frame)];
             let len = f.len();
             bytes += len as u64;
             if pos + u64::from(AHEAD) < end {
-                q.prefetch(pos + u64::from(AHEAD));
+                w.prefetch(pos + u64::from(AHEAD));
             }
+            w.prefetch_slots(pos + 2 * u64::from(AHEAD));
             if len <= self.max_len {
+                let (head_len, tail_len) = (usize::from(f.head_len), f.tail_len as usize);
                 // SAFETY: head and tail are readable while the burst lives, and `pos` was reserved above.
-                unsafe {
-                    q.write(
-                        pos,
-                        f.head,
-                        usize::from(f.head_len),
-                        f.tail,
-                        f.tail_len as usize,
-                        SlotFlags::empty(),
-                    );
-                }
+                unsafe { w.write(pos, f.head, head_len, f.tail, tail_len, SlotFlags::empty()) };
                 pos += 1;
             } else {
-                pos += u64::from(self.write_long(q, burst, *e, pos));
+                pos += u64::from(self.write_long(&w, burst, *e, pos));
             }
         }
         if n > 0 {

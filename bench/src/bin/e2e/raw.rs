@@ -34,13 +34,14 @@ pub fn run(size: usize, time: Duration) -> f64 {
         while !stopped.load(Ordering::Relaxed) {
             let n = out.claim(q.pending().min(256));
             let start = out.reserve(n);
+            let (slots, w) = (q.slots(), out.writer());
             for i in 0..n {
-                q.prefetch(i + 8);
-                if let Ok(f) = q.frame(i) {
+                slots.prefetch(i + 8);
+                if let Ok(f) = slots.frame(i) {
                     // SAFETY: the slot is readable while the queue lives, `n` positions are reserved, and
                     // `size` is below the buffers' length.
                     unsafe {
-                        out.write(
+                        w.write(
                             start + u64::from(i),
                             f.data.as_ptr(),
                             16,

@@ -107,8 +107,8 @@ fn transmit(q: &mut TxQueue, b: &mut Bytes<'_>, layout: &Layout) {
     let pending = q.pending();
     assert!(pending < layout.params().slots);
     for i in 0..pending {
-        q.prefetch(i);
-        if let Ok(f) = q.frame(i) {
+        q.slots().prefetch(i);
+        if let Ok(f) = q.slots().frame(i) {
             assert!(f.len as usize <= layout.stride());
             for at in [0, f.len.saturating_sub(1)] {
                 if at < f.len {
@@ -159,7 +159,14 @@ fn receive(h: &mut Held, b: &mut Bytes<'_>, slots: u32, exclusive: bool) {
                 // SAFETY: both sources are as long as told, at most `max_len` together, and the position is
                 // reserved and not committed.
                 unsafe {
-                    h.q.write(start + u64::from(i), head.as_ptr(), 16, tail.as_ptr(), tail.len(), flags);
+                    h.q.writer().write(
+                        start + u64::from(i),
+                        head.as_ptr(),
+                        16,
+                        tail.as_ptr(),
+                        tail.len(),
+                        flags,
+                    );
                 };
             }
             h.claimed -= n;
