@@ -45,7 +45,7 @@ fn tables(ports: u16) -> Tables {
         meter: None,
         hits: (0..1).map(|_| Default::default()).collect(),
     };
-    t.groups.insert(u64::from_le_bytes([1, 0, 0x5e, 0, 0, 1, 0, 0]), vec![group]);
+    t.add_group(u64::from_le_bytes([1, 0, 0x5e, 0, 0, 1, 0, 0]), group);
     t
 }
 

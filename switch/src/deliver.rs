@@ -77,10 +77,9 @@ pub fn deliver(cx: Context<'_>, burst: &Burst, plan: &mut Plan, out: &mut Outcom
             copies += 1;
         }
     }
-    for (orig, hits) in &plan.group_hits {
-        if *orig < cut {
-            hits[worker].add(1);
-        }
+    for (frames, group) in &plan.group_hits {
+        let n = frames.end.min(cut).saturating_sub(frames.start);
+        t.groups[*group].hits[worker].add(n.into());
     }
     plan.settle_meters(cut);
     count_in(from.stats.block(worker), lane, burst, plan, cut, copies);

@@ -97,10 +97,21 @@ impl Fdb {
     }
 
     #[inline]
-    fn slots(&self, key: u64) -> impl Iterator<Item = &Slot> {
+    fn line(&self, key: u64) -> usize {
         let mut h = self.hash.build_hasher();
         h.write_u64(key);
-        let line = h.finish() as usize & self.mask;
+        h.finish() as usize & self.mask
+    }
+
+    /// Asks for the line of an address that will be looked for soon.
+    #[inline]
+    pub fn prefetch(&self, key: u64) {
+        valecast_ring::prefetch(std::ptr::from_ref(&self.lines[self.line(key)]).cast());
+    }
+
+    #[inline]
+    fn slots(&self, key: u64) -> impl Iterator<Item = &Slot> {
+        let line = self.line(key);
         self.lines[line].0.iter().chain(self.lines[line ^ 1].0.iter())
     }
 

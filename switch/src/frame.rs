@@ -121,7 +121,9 @@ pub struct Burst {
     bytes: u64,
     slots: u32,
     longest: usize,
-    heads: Box<[[u8; HEAD]]>,
+    /// Whether some frame needs a look of its own: refused, with offloads, not to be learned from.
+    odd: bool,
+    heads: Box<[[u8; HEAD]; MAX_BURST]>,
     vnets: Vec<VnetHdr>,
     arena: Box<[u8]>,
     used: usize,
@@ -135,7 +137,8 @@ impl Default for Burst {
             bytes: 0,
             slots: 0,
             longest: 0,
-            heads: vec![[0; HEAD]; MAX_BURST].into_boxed_slice(),
+            odd: false,
+            heads: Box::new([[0; HEAD]; MAX_BURST]),
             vnets: Vec::with_capacity(MAX_BURST),
             arena: vec![0; ARENA].into_boxed_slice(),
             used: 0,
@@ -149,7 +152,7 @@ impl Burst {
     pub fn clear(&mut self) {
         self.frames.clear();
         self.taken = 0;
-        (self.bytes, self.slots, self.longest) = (0, 0, 0);
+        (self.bytes, self.slots, self.longest, self.odd) = (0, 0, 0, false);
         self.vnets.clear();
         self.used = 0;
     }
@@ -184,31 +187,44 @@ impl Burst {
         &self.heads[i]
     }
 
+    /// Whether some frame taken was refused, is shorter than a head, has an offload header, or is not to be
+    /// learned from.
+    #[inline]
+    pub fn is_odd(&self) -> bool {
+        self.odd
+    }
+
+    /// How many frames from `from` on have the same addresses, type and (if there is one) VLAN tag as frame
+    /// `like`. Only heads are compared: see [`Burst::is_odd`].
+    #[inline]
+    pub fn alike(&self, like: usize, from: usize) -> usize {
+        let key = |h: &[u8; HEAD]| {
+            let w = u128::from_le_bytes(*h);
+            // The last two bytes are payload unless there is a tag in front of them.
+            if h[12..14] == [0x81, 0] { w } else { w & (u128::MAX >> 16) }
+        };
+        let want = key(&self.heads[like]);
+        self.heads[from..self.taken].iter().take_while(|h| key(h) == want).count()
+    }
+
     /// Adds a frame of `len` bytes at `data`, which took `slots` slots of its source.
     ///
     /// # Safety
     /// `data` must stay readable for `len` bytes until the burst is cleared. Others may write there.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn push(&mut self, data: *const u8, len: usize, slots: u16) {
-        if self.taken >= MAX_BURST {
+        let i = self.taken;
+        if i >= MAX_BURST {
             return;
         }
-        let i = self.taken;
-        let reject = if len < 14 {
-            Some(Cause::Runt)
+        let (head_len, reject) = if len >= HEAD {
+            // SAFETY: 16 bytes are readable; read once, by a copy that tolerates a racing writer.
+            self.heads[i] = unsafe { data.cast::<[u8; HEAD]>().read_unaligned() };
+            (HEAD, None)
         } else {
-            let n = len.min(HEAD);
-            if n == HEAD {
-                // SAFETY: 16 bytes are readable; read once, by a copy that tolerates a racing writer.
-                self.heads[i] = unsafe { data.cast::<[u8; HEAD]>().read_unaligned() };
-            } else {
-                self.heads[i] = [0; HEAD];
-                // SAFETY: `n` bytes are readable, and the head is ours.
-                unsafe { std::ptr::copy_nonoverlapping(data, self.heads[i].as_mut_ptr(), n) };
-            }
-            None
+            // SAFETY: as the caller promised.
+            (len, unsafe { self.push_short(data, len) })
         };
-        let head_len = len.min(HEAD);
         self.frames.push(Frame {
             head: self.heads[i].as_ptr(),
             // SAFETY: inside the frame, or one past its end.
@@ -224,6 +240,24 @@ impl Burst {
         self.bytes += len as u64;
         self.slots += u32::from(slots);
         self.longest = self.longest.max(len);
+    }
+
+    /// The head of a frame that is shorter than a head.
+    ///
+    /// # Safety
+    /// As for [`Burst::push`].
+    #[cold]
+    unsafe fn push_short(&mut self, data: *const u8, len: usize) -> Option<Cause> {
+        let head = &mut self.heads[self.taken];
+        *head = [0; HEAD];
+        // What looks like a tag in it may be none.
+        self.odd = true;
+        if len < 14 {
+            return Some(Cause::Runt);
+        }
+        // SAFETY: `len` bytes are readable, fewer than a head has, and the head is ours.
+        unsafe { std::ptr::copy_nonoverlapping(data, head.as_mut_ptr(), len) };
+        None
     }
 
     /// Adds a slot that is no frame, so that it is counted.
@@ -242,11 +276,13 @@ impl Burst {
             });
             self.taken += 1;
             self.slots += u32::from(slots);
+            self.odd = true;
         }
     }
 
-    /// The frame pushed last.
+    /// The frame pushed last, to say what is special about it.
     pub fn last_mut(&mut self) -> Option<&mut Frame> {
+        self.odd = true;
         self.frames.last_mut()
     }
 

@@ -3,6 +3,7 @@
 //! Nothing is delivered here and nothing is counted for good: a frame may still be held back by a
 //! receiver that is full ([`crate::deliver`]), and then it is as if it had not been looked at.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use valecast_config::MeterMode;
@@ -50,11 +51,22 @@ pub struct Plan {
     pub hold_until: Option<u64>,
     /// Addresses over the port's limit.
     pub learn_refused: u64,
-    /// (group's counter block is chosen by worker) frames that matched, by frame.
-    pub group_hits: Vec<(u16, Arc<[crossbeam::utils::CachePadded<crate::counters::Count>]>)>,
+    /// Frames that matched a group, with the group's place in the tables.
+    pub group_hits: Vec<(Range<u16>, usize)>,
+    /// Where the frame before went, if others like it may follow unasked.
+    again: Again,
     meters: Vec<(Arc<Meter>, Turn)>,
     debits: Vec<(u16, u16, u32)>,
     made: Vec<Made>,
+}
+
+/// What became of a frame that went to its receivers as it was, and nowhere else.
+#[derive(Default)]
+struct Again {
+    valid: bool,
+    /// Receivers, and the longest frame that each takes.
+    to: Vec<(PortId, usize)>,
+    group: Option<usize>,
 }
 
 /// A derived frame, remembered so that a flood makes it once.
@@ -63,7 +75,7 @@ struct Made {
     op: TagOp,
     set_dst: Option<[u8; 6]>,
     frame: u16,
-    segments: Option<Result<std::ops::Range<u16>, offload::CannotOffload>>,
+    segments: Option<Result<Range<u16>, offload::CannotOffload>>,
 }
 
 /// A frame being placed.
@@ -88,6 +100,7 @@ impl Plan {
         self.meters.clear();
         self.debits.clear();
         self.made.clear();
+        self.again.valid = false;
         self.cut = frames as u16;
         self.hold_until = None;
         self.learn_refused = 0;
@@ -99,16 +112,30 @@ impl Plan {
         let n = burst.taken();
         self.reset(t.ports.len(), n);
         let secs = clock::secs(now);
-        let (mut last_src, mut last_dst, mut last_tag) = (0u64, 0u64, None);
-        let mut last_out: Option<(PortId, usize)> = None;
-        for i in 0..n {
+        let mut last_src = 0u64;
+        let unasked = port.limit.is_none() && port.mirror_in.is_empty() && !burst.is_odd();
+        let mut i = 0;
+        while i < n {
+            if self.again.valid {
+                let like = burst.alike(i - 1, i);
+                self.place_again(burst, i as u16..(i + like) as u16);
+                i += like;
+                if i == n {
+                    break;
+                }
+            }
+            self.again.valid = false;
             let orig = i as u16;
-            let f = burst.frames[i];
+            i += 1;
+            if i + AHEAD < n {
+                look_ahead(fdb, port, burst.head(i + AHEAD));
+            }
+            let f = burst.frames[usize::from(orig)];
             if let Some(cause) = f.reject {
                 self.in_drops.push((orig, cause));
                 continue;
             }
-            let head = *burst.head(i);
+            let head = *burst.head(usize::from(orig));
             let tag = (head[12] == 0x81 && head[13] == 0 && f.head_len == 16)
                 .then(|| u16::from_be_bytes([head[14], head[15]]) & 0xfff);
             let Some(vlan) = port.vlan.classify(tag) else {
@@ -137,63 +164,77 @@ impl Plan {
                 }
             }
             let seen = Seen { orig, vlan, tag };
-            let dst_key = key(dst, vlan);
-            // The common case: to the same port as the frame before, as it is.
-            if dst_key == last_dst
-                && tag == last_tag
-                && let Some((p, max)) = last_out
-                && f.vnet == 0
-            {
-                self.place(burst, p, orig, orig, max);
-                continue;
+            self.again.to.clear();
+            self.again.group = None;
+            self.again.valid = unasked;
+            if let Routed::Held = self.route(cx, burst, seen, dst) {
+                return;
             }
-            last_out = match self.route(cx, burst, seen, dst) {
-                Route::Held => return,
-                Route::Done => None,
-                Route::Plain(p, max) => Some((p, max)),
-            };
-            (last_dst, last_tag) = (dst_key, tag);
             for m in &port.mirror_in {
                 self.copy_to(t, burst, *m, seen, TagOp::Keep, None);
             }
         }
     }
 
-    /// Places one frame.
-    fn route(&mut self, cx: Context<'_>, burst: &mut Burst, seen: Seen, dst: u64) -> Route {
+    /// Places frames like the one before where that one went.
+    fn place_again(&mut self, burst: &Burst, frames: Range<u16>) {
+        if frames.is_empty() {
+            return;
+        }
+        let to = std::mem::take(&mut self.again.to);
+        for &(p, max) in &to {
+            if burst.longest() <= max {
+                // The frame before is on this list already, so the port is among those touched.
+                let list = &mut self.lists[usize::from(p)];
+                list.extend(frames.clone().map(|i| Entry { orig: i, frame: i }));
+            } else {
+                frames.clone().for_each(|i| self.place(burst, p, i, i, max));
+            }
+        }
+        self.again.to = to;
+        if let Some(g) = self.again.group {
+            self.group_hits.push((frames, g));
+        }
+    }
+
+    /// Places one frame. What makes it differ from its like clears `again`.
+    fn route(&mut self, cx: Context<'_>, burst: &mut Burst, seen: Seen, dst: u64) -> Routed {
         let Context { tables: t, fdb, port, now, .. } = cx;
+        let orig = seen.orig;
         if !t.groups.is_empty()
-            && let Some(g) = t.group(dst, port.id)
+            && let Some(place) = t.group(dst, port.id)
         {
+            let g = &t.groups[place];
             if let Some(m) = &g.meter {
-                match self.pay(m, seen.orig, burst.frames[usize::from(seen.orig)].len(), now) {
+                self.again.valid = false;
+                match self.pay(m, orig, burst.frames[usize::from(orig)].len(), now) {
                     Paid::Yes => {}
-                    Paid::Dropped => return Route::Done,
-                    Paid::Held => return Route::Held,
+                    Paid::Dropped => return Routed::Done,
+                    Paid::Held => return Routed::Held,
                 }
             }
-            self.group_hits.push((seen.orig, g.hits.clone()));
+            self.group_hits.push((orig..orig + 1, place));
+            self.again.group = Some(place);
             let mut any = false;
             for b in g.buckets.iter().filter(|b| b.port != port.id) {
                 any |= self.emit(t, burst, b.port, seen, b.set_dst);
             }
             if !any {
-                self.in_drops.push((seen.orig, Cause::NoDestination));
+                self.refuse(orig, Cause::NoDestination);
             }
-            return Route::Done;
+            return Routed::Done;
         }
         if !mac::is_group(dst) {
             match fdb.lookup(key(dst, seen.vlan), clock::secs(now)) {
                 Some(p) if p == port.id => {
-                    self.in_drops.push((seen.orig, Cause::OwnPort));
-                    return Route::Done;
+                    self.refuse(orig, Cause::OwnPort);
+                    return Routed::Done;
                 }
                 Some(p) => {
                     if !self.emit(t, burst, p, seen, None) {
-                        self.in_drops.push((seen.orig, Cause::Vlan));
-                        return Route::Done;
+                        self.refuse(orig, Cause::Vlan);
                     }
-                    return plain(t, port, p, seen).map_or(Route::Done, |max| Route::Plain(p, max));
+                    return Routed::Done;
                 }
                 None => {}
             }
@@ -205,15 +246,29 @@ impl Plan {
             }
         }
         if !any {
-            self.in_drops.push((seen.orig, Cause::NoDestination));
+            self.refuse(orig, Cause::NoDestination);
         }
-        Route::Done
+        Routed::Done
+    }
+
+    fn refuse(&mut self, orig: u16, cause: Cause) {
+        self.again.valid = false;
+        self.in_drops.push((orig, cause));
     }
 
     /// Places a copy on `to` as its VLAN policy wants it. `false`: `to` does not carry the VLAN.
     fn emit(&mut self, t: &Tables, burst: &mut Burst, to: PortId, seen: Seen, set: Option<[u8; 6]>) -> bool {
         let Some(dest) = t.port(to) else { return false };
         let Some(op) = dest.vlan.emit(seen.vlan, seen.tag) else { return false };
+        let plain = op == TagOp::Keep && set.is_none() && dest.egress.is_some() && dest.mirror_out.is_empty();
+        let fits = burst.frames[usize::from(seen.orig)].len() <= dest.caps.max_frame;
+        // A group may name a port twice: its list would not stay in the order of the frames.
+        let first = self.lists[usize::from(to)].last().is_none_or(|e| e.orig != seen.orig);
+        if plain && fits && first {
+            self.again.to.push((to, dest.caps.max_frame));
+        } else {
+            self.again.valid = false;
+        }
         self.copy_to(t, burst, to, seen, op, set);
         for m in &dest.mirror_out {
             self.copy_to(t, burst, *m, seen, op, set);
@@ -367,22 +422,22 @@ impl Plan {
     }
 }
 
-/// Where a frame went.
-enum Route {
-    /// Nowhere yet: it waits for a meter.
+/// Whether a frame's fate is known.
+enum Routed {
+    /// Not yet: it waits for a meter.
     Held,
-    /// To one port, as it is; frames up to that length may follow unasked.
-    Plain(PortId, usize),
-    /// Elsewhere.
     Done,
 }
 
-/// Whether frames to `to` go there unchanged and nowhere else; the longest that may.
-fn plain(t: &Tables, from: &PortEntry, to: PortId, seen: Seen) -> Option<usize> {
-    let dest = t.port(to)?;
-    let same = dest.vlan.emit(seen.vlan, seen.tag) == Some(TagOp::Keep);
-    (same && dest.egress.is_some() && dest.mirror_out.is_empty() && from.mirror_in.is_empty())
-        .then_some(dest.caps.max_frame)
+/// How far ahead addresses are asked for.
+const AHEAD: usize = 4;
+
+/// Asks for the lines of the forwarding table that a coming frame will need.
+#[inline]
+fn look_ahead(fdb: &Fdb, port: &PortEntry, head: &[u8; 16]) {
+    let vlan = port.vlan.classify(None).unwrap_or(0);
+    fdb.prefetch(key(mac::dst(head), vlan));
+    fdb.prefetch(key(mac::src(head), vlan));
 }
 
 enum Paid {

@@ -149,8 +149,10 @@ pub struct Tables {
     pub ports: Vec<Option<PortEntry>>,
     /// Numbers of the ports that floods go to.
     pub flood: Vec<PortId>,
-    /// By destination address; entries with an ingress port come first.
-    pub groups: HashMap<MacBits, Vec<GroupEntry>, RandomState>,
+    /// Groups, in no order.
+    pub groups: Vec<GroupEntry>,
+    /// Their places by destination address; those with an ingress port come first.
+    pub by_address: HashMap<MacBits, Vec<usize>, RandomState>,
 }
 
 impl Tables {
@@ -160,10 +162,20 @@ impl Tables {
         self.ports.get(usize::from(id))?.as_ref()
     }
 
-    /// The group that a frame matches.
+    /// The place of the group that a frame matches.
     #[inline]
-    pub fn group(&self, dst: MacBits, ingress: PortId) -> Option<&GroupEntry> {
-        self.groups.get(&dst)?.iter().find(|g| g.ingress.is_none_or(|p| p == ingress))
+    pub fn group(&self, dst: MacBits, ingress: PortId) -> Option<usize> {
+        let fits = |g: &usize| self.groups[*g].ingress.is_none_or(|p| p == ingress);
+        self.by_address.get(&dst)?.iter().copied().find(fits)
+    }
+
+    /// Adds a group for frames to `dst`.
+    pub fn add_group(&mut self, dst: MacBits, g: GroupEntry) {
+        let same = self.by_address.entry(dst).or_default();
+        // The more specific first.
+        let at = if g.ingress.is_some() { 0 } else { same.len() };
+        same.insert(at, self.groups.len());
+        self.groups.push(g);
     }
 }
 

@@ -99,8 +99,9 @@ fn tables(shape: u8) -> Tables {
         flood: vec![0, 1, 2, 3, 5],
         ..Tables::default()
     };
-    t.groups.insert(GROUPS[0], vec![group(Some(0), Some(MeterMode::Shape)), group(None, None)]);
-    t.groups.insert(GROUPS[1], vec![group(None, Some(MeterMode::Police))]);
+    t.add_group(GROUPS[0], group(Some(0), Some(MeterMode::Shape)));
+    t.add_group(GROUPS[0], group(None, None));
+    t.add_group(GROUPS[1], group(None, Some(MeterMode::Police)));
     t
 }
 

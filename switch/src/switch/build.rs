@@ -1,7 +1,5 @@
 //! The control state as the data path sees it.
 
-use std::collections::HashMap;
-
 use valecast_config::Direction;
 
 use super::{PortState, Switch};
@@ -20,7 +18,7 @@ impl Switch {
             ports[usize::from(p.id)] = Some(self.port_entry(name, p));
         }
         let flood = ports.iter().flatten().filter(|p| p.floods).map(|p| p.id).collect();
-        let mut groups: HashMap<_, Vec<GroupEntry>, _> = HashMap::default();
+        let mut tables = Tables { ports, flood, ..Tables::default() };
         for g in self.groups.values() {
             let buckets =
                 g.cfg.buckets.iter().filter_map(|b| {
@@ -36,12 +34,9 @@ impl Switch {
             };
             let meter = g.cfg.meter.as_ref().and_then(|m| self.meters.get(m)).map(|m| m.meter.clone());
             let entry = GroupEntry { ingress, buckets: buckets.collect(), meter, hits: g.hits.clone() };
-            let same: &mut Vec<_> = groups.entry(mac::bits(g.cfg.address)).or_default();
-            // The more specific first.
-            let at = if ingress.is_some() { 0 } else { same.len() };
-            same.insert(at, entry);
+            tables.add_group(mac::bits(g.cfg.address), entry);
         }
-        Tables { ports, flood, groups }
+        tables
     }
 
     fn port_entry(&self, name: &str, p: &PortState) -> PortEntry {
