@@ -59,10 +59,11 @@ fn wire(lose: u64) -> (Wire, Side, Side) {
             let moved =
                 carry(&mut atx[0], &brx[0], &mut count, lose) + carry(&mut btx[0], &arx[0], &mut 0, 0);
             if moved == 0 {
-                atx[0].settle();
-                btx[0].settle();
-                arx[0].settle();
-                brx[0].settle();
+                valecast_ring::notify::settle();
+                atx[0].wake();
+                btx[0].wake();
+                arx[0].wake_patient();
+                brx[0].wake_patient();
                 std::thread::yield_now();
             }
         }
@@ -86,6 +87,9 @@ fn carry(from: &mut TxQueue, to: &RxQueue, count: &mut u64, lose: u64) -> u32 {
     to.commit(pos, kept);
     from.complete(n);
     from.publish();
+    valecast_ring::notify::settle();
+    from.wake();
+    to.wake();
     n
 }
 

@@ -87,7 +87,7 @@ pub fn rx_kick_at(rdt: u32, missing: u32, ring: u32) -> u32 {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use valecast_ring::notify;
+    use valecast_ring::notify::{self, Pairing};
 
     #[test]
     fn wants_a_kick_within_the_ring() {
@@ -110,10 +110,13 @@ mod tests {
     fn a_transmit_kick_is_asked_for_once() {
         let (tdt, need_txkick) = (AtomicU32::new(0), AtomicU32::new(0));
         let host_sees = || tdt.load(Ordering::Acquire) != 0;
-        assert!(notify::arm(&need_txkick, host_sees), "nothing to do: the host sleeps");
+        assert!(notify::arm(&need_txkick, Pairing::Fences, host_sees), "nothing to do: the host sleeps");
         tdt.store(1, Ordering::Release);
-        assert!(notify::wanted(&need_txkick), "the guest must write TDT");
-        assert!(!notify::wanted(&need_txkick), "and once is enough");
-        assert!(!notify::arm(&need_txkick, host_sees), "the host looks again before it sleeps");
+        assert!(notify::wanted(&need_txkick, Pairing::Fences), "the guest must write TDT");
+        assert!(!notify::wanted(&need_txkick, Pairing::Fences), "and once is enough");
+        assert!(
+            !notify::arm(&need_txkick, Pairing::Fences, host_sees),
+            "the host looks again before it sleeps"
+        );
     }
 }

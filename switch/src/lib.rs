@@ -5,6 +5,7 @@
 //! - [`port`]: where frames come from and go to: rings, TAPs, interfaces, files, other switches;
 //! - [`frame`]: a burst of references into senders' memory;
 //! - [`worker`]: the threads that take bursts, turn after turn;
+//! - [`pipeline`]: what is done with each burst, in these steps:
 //! - [`plan`]: classify, learn ([`fdb`]), match groups, pay meters ([`meter`]), sort by destination;
 //! - [`offload`]: segments and checksums for receivers that need them made;
 //! - [`deliver`]: claim room, copy once, publish, count ([`counters`]);
@@ -23,6 +24,7 @@ pub mod frame;
 pub mod mac;
 pub mod meter;
 pub mod offload;
+pub mod pipeline;
 pub mod plan;
 pub mod port;
 pub mod switch;

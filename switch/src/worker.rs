@@ -17,15 +17,18 @@ use nix::sys::eventfd::EventFd;
 use nix::sys::time::{TimeSpec, TimeValLike};
 
 use crate::clock::now_ns;
-use crate::deliver::{Outcome, deliver};
 use crate::fdb::Fdb;
-use crate::frame::Burst;
-use crate::plan::{Context, Plan};
+use crate::pipeline::Pipeline;
+use crate::plan::Context;
 use crate::port::{Egress, Ingress};
 use crate::tables::{PortId, Tables};
 
-/// Turns between looks at the doorbells while busy.
-const LOOK_EVERY: u32 = 32;
+/// Turns, or frames, between looks at the clock and at the flags of those who may sleep. A clock and a fence for
+/// each turn would cost small bursts more than their frames do.
+const TURNS: u32 = 8;
+const FRAMES: usize = 128;
+/// How often (ns) a busy worker looks at the doorbells.
+const LOOK_EVERY: u64 = 20_000;
 /// How long (ns) a worker must be idle before it wakes receivers that wait for more than there is; and how long
 /// it lets them wait at the most while others keep it busy.
 const SETTLE_AFTER: u64 = 10_000;
@@ -86,6 +89,43 @@ struct Source {
     ingress: Box<dyn Ingress>,
     state: State,
     last_work: u64,
+    /// Its sender may have gone to sleep since it was told of room.
+    loose: bool,
+}
+
+/// Receivers that got frames since they were last looked after.
+#[derive(Default)]
+struct Receivers {
+    list: Vec<PortId>,
+    /// By port number: whether it is on the list.
+    listed: Vec<bool>,
+}
+
+impl Receivers {
+    #[inline]
+    fn add(&mut self, port: PortId) {
+        let at = usize::from(port);
+        if self.listed.len() <= at {
+            self.listed.resize(at + 1, false);
+        }
+        if !self.listed[at] {
+            self.listed[at] = true;
+            self.list.push(port);
+        }
+    }
+
+    fn remove(&mut self, port: PortId) {
+        if let Some(l) = self.listed.get_mut(usize::from(port)) {
+            *l = false;
+            self.list.retain(|p| *p != port);
+        }
+    }
+
+    fn clear(&mut self) {
+        for p in self.list.drain(..) {
+            self.listed[usize::from(p)] = false;
+        }
+    }
 }
 
 /// A worker; [`Worker::run`] is its thread.
@@ -97,10 +137,13 @@ pub struct Worker {
     active: Vec<usize>,
     rooms: HashMap<PortId, Arc<dyn Egress>>,
     next_held: u64,
-    burst: Burst,
-    plan: Plan,
-    outcome: Outcome,
-    unsettled: Vec<PortId>,
+    pipeline: Pipeline,
+    /// Sources that are loose.
+    loose: Vec<usize>,
+    /// Receivers that got frames since the flags were looked at after a fence.
+    fresh: Receivers,
+    /// Receivers that may wait for more frames than they got.
+    patient: Receivers,
     stop: bool,
 }
 
@@ -116,10 +159,10 @@ impl Worker {
             active: Vec::new(),
             rooms: HashMap::new(),
             next_held: u64::MAX,
-            burst: Burst::default(),
-            plan: Plan::default(),
-            outcome: Outcome::default(),
-            unsettled: Vec::new(),
+            pipeline: Pipeline::default(),
+            loose: Vec::new(),
+            fresh: Receivers::default(),
+            patient: Receivers::default(),
             stop: false,
         })
     }
@@ -127,59 +170,76 @@ impl Worker {
     /// Works until told to stop.
     pub fn run(mut self) {
         let mut guard = crossbeam::epoch::pin();
-        let (mut busy_turns, mut last_work, mut last_settled) = (0u32, now_ns(), now_ns());
+        let mut now = now_ns();
+        let (mut turns, mut frames) = (0, 0);
+        let (mut last_work, mut last_look, mut last_settled) = (now, now, now);
         loop {
-            let mut acks = self.commands();
-            if self.stop {
-                return;
+            if !self.setup.commands.is_empty() {
+                let acks = self.commands();
+                if self.stop {
+                    return;
+                }
+                guard.repin();
+                // From here on only tables published before the commands are in use.
+                for ack in acks {
+                    let _ = ack.send(());
+                }
+                now = now_ns();
             }
             guard.repin();
-            // From here on only tables published before the commands are in use.
-            for ack in acks.drain(..) {
-                let _ = ack.send(());
+            let work = self.turn(&guard, now);
+            turns += 1;
+            frames += work;
+            let due = turns >= TURNS || frames >= FRAMES;
+            if work > 0 {
+                last_work = now;
+                if !due {
+                    continue;
+                }
             }
-            let now = now_ns();
+            self.wake_all(&guard);
+            if work == 0 && !due && !self.active.is_empty() {
+                std::hint::spin_loop();
+                continue;
+            }
+            (turns, frames) = (0, 0);
+            now = now_ns();
             if now >= self.next_held {
                 self.release_held(now);
             }
-            let work = self.turn(&guard, now);
-            busy_turns += 1;
-            if busy_turns >= LOOK_EVERY {
-                busy_turns = 0;
+            if now - last_look > LOOK_EVERY {
+                last_look = now;
                 self.look(EpollTimeout::ZERO);
-            }
-            if work > 0 {
-                last_work = now;
             }
             let idle = work == 0 && (self.active.is_empty() || now - last_work > SETTLE_AFTER);
             if idle || now - last_settled > SETTLE_AT_LAST {
-                self.settle(&guard);
+                self.wake_patient(&guard);
                 last_settled = now;
             }
-            if work > 0 {
-                continue;
-            }
-            if self.active.is_empty() && self.setup.commands.is_empty() {
+            if idle && self.active.is_empty() && self.setup.commands.is_empty() {
                 self.sleep(&mut guard, now);
-                last_work = now_ns();
-            } else {
-                std::hint::spin_loop();
+                now = now_ns();
+                (last_work, last_look) = (now, now);
             }
         }
     }
 
-    /// One turn over all active sources; frames done.
-    fn turn(&mut self, guard: &Guard, now: u64) -> usize {
+    fn tables<'g>(&self, guard: &'g Guard) -> Option<&'g Tables> {
         // ORDERING: Acquire pairs with the control side's Release of new tables.
         let tables = self.setup.tables.load(std::sync::atomic::Ordering::Acquire, guard);
         // SAFETY: tables are replaced, never freed, while a guard that may have seen them is pinned.
-        let Some(t) = (unsafe { tables.as_ref() }) else { return 0 };
+        unsafe { tables.as_ref() }
+    }
+
+    /// One turn over all active sources; frames done.
+    fn turn(&mut self, guard: &Guard, now: u64) -> usize {
+        let Some(t) = self.tables(guard) else { return 0 };
         let mut work = 0;
         let mut left = false;
         for k in 0..self.active.len() {
             let id = self.active[k];
             let Some(mut s) = self.sources[id].take() else { continue };
-            work += self.serve(t, &mut s, now);
+            work += self.serve(t, id, &mut s, now);
             left |= s.state != State::Active;
             self.sources[id] = Some(s);
         }
@@ -191,37 +251,76 @@ impl Worker {
     }
 
     /// One burst of one source; frames done.
-    fn serve(&mut self, t: &Tables, s: &mut Source, now: u64) -> usize {
+    fn serve(&mut self, t: &Tables, id: usize, s: &mut Source, now: u64) -> usize {
         let Some(port) = t.port(s.port) else {
             // Being detached; the command to remove it follows.
             return 0;
         };
-        self.burst.clear();
-        s.ingress.take(&mut self.burst, self.setup.burst, now);
-        if self.burst.taken() == 0 {
+        let cx =
+            Context { tables: t, fdb: &self.setup.fdb, port, lane: s.lane, worker: self.setup.index, now };
+        let served = self.pipeline.serve(cx, &mut *s.ingress, self.setup.burst);
+        if served.taken == 0 {
             self.idle(s, now);
             return 0;
         }
-        let worker = self.setup.index;
-        let cx = Context { tables: t, fdb: &self.setup.fdb, port, lane: s.lane, worker, now };
-        self.plan.make(cx, &mut self.burst);
-        deliver(cx, &self.burst, &mut self.plan, &mut self.outcome);
-        let done = self.outcome.consumed;
-        if done > 0 {
-            s.ingress.complete(&self.burst, done);
+        if served.done > 0 {
             s.last_work = now;
-            for p in &self.plan.touched {
-                if !self.unsettled.contains(p) {
-                    self.unsettled.push(*p);
-                }
+            if !s.loose {
+                s.loose = true;
+                self.loose.push(id);
+            }
+            for p in self.pipeline.touched() {
+                self.fresh.add(*p);
             }
         }
-        if let (Some(until), true) = (self.plan.hold_until, done == usize::from(self.plan.cut)) {
+        if let Some(until) = served.hold_until {
             self.hold(s, until);
-        } else if done == 0 && now - s.last_work > self.setup.spin {
+        } else if served.done == 0 && now - s.last_work > self.setup.spin {
             self.block(t, s);
         }
-        done
+        served.done
+    }
+
+    /// Tells senders of room, and wakes those who sleep and have what they wait for.
+    fn wake_all(&mut self, guard: &Guard) {
+        if self.loose.is_empty() {
+            return;
+        }
+        for id in &self.loose {
+            if let Some(Some(s)) = self.sources.get_mut(*id) {
+                s.ingress.publish();
+            }
+        }
+        valecast_ring::notify::settle();
+        for id in self.loose.drain(..) {
+            if let Some(Some(s)) = self.sources.get_mut(id) {
+                s.loose = false;
+                s.ingress.wake();
+            }
+        }
+        let Some(t) = self.tables(guard) else { return };
+        for p in &self.fresh.list {
+            if let Some(e) = t.port(*p).and_then(|d| d.egress.as_ref()) {
+                e.wake();
+            }
+            self.patient.add(*p);
+        }
+        self.fresh.clear();
+    }
+
+    /// Wakes those who sleep and have some of what they wait for.
+    fn wake_patient(&mut self, guard: &Guard) {
+        if self.patient.list.is_empty() {
+            return;
+        }
+        let Some(t) = self.tables(guard) else { return };
+        valecast_ring::notify::settle();
+        for p in &self.patient.list {
+            if let Some(e) = t.port(*p).and_then(|d| d.egress.as_ref()) {
+                e.wake_patient();
+            }
+        }
+        self.patient.clear();
     }
 
     fn idle(&mut self, s: &mut Source, now: u64) {
@@ -256,22 +355,9 @@ impl Worker {
     fn block(&self, t: &Tables, s: &mut Source) {
         let full =
             |p: &PortId| t.port(*p).and_then(|d| d.egress.as_ref()).is_some_and(|e| e.arm_room(s.lane));
-        let on = &self.outcome.blocked_on;
+        let on = self.pipeline.blocked_on();
         if !on.is_empty() && on.iter().all(full) {
             s.state = State::Blocked;
-        }
-    }
-
-    fn settle(&mut self, guard: &Guard) {
-        // ORDERING and SAFETY as in `turn`.
-        let tables = self.setup.tables.load(std::sync::atomic::Ordering::Acquire, guard);
-        // SAFETY: see `turn`.
-        if let Some(t) = unsafe { tables.as_ref() } {
-            for p in self.unsettled.drain(..) {
-                if let Some(e) = t.port(p).and_then(|d| d.egress.as_ref()) {
-                    e.settle();
-                }
-            }
         }
     }
 
@@ -368,7 +454,7 @@ impl Worker {
     fn add(&mut self, port: PortId, lane: usize, ingress: Box<dyn Ingress>) {
         let id = self.sources.iter().position(Option::is_none).unwrap_or(self.sources.len());
         self.watch(ingress.fd().into_iter().collect(), id as u64);
-        let source = Source { port, lane, ingress, state: State::Active, last_work: now_ns() };
+        let source = Source { port, lane, ingress, state: State::Active, last_work: now_ns(), loose: false };
         if id == self.sources.len() {
             self.sources.push(None);
         }
@@ -393,6 +479,7 @@ impl Worker {
         }
         let sources = &self.sources;
         self.active.retain(|id| sources[*id].is_some());
-        self.unsettled.retain(|p| *p != port);
+        self.fresh.remove(port);
+        self.patient.remove(port);
     }
 }

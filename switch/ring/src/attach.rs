@@ -19,11 +19,15 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::layout::{Layout, LayoutError, MAX_RINGS, RingParams};
+use crate::notify::Pairing;
 
 /// "VCRG": the first word of every message.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"VCRG");
 /// The protocol that this build speaks.
 pub const VERSION: u16 = 1;
+/// In a request: the client is registered for membarrier(2) and may leave out its fences. In a reply: the
+/// switch makes them, and it may ([`Pairing::Asymmetric`]).
+pub const FLAG_BARRIERS: u32 = 1;
 /// Most descriptors that Linux lets travel in one message.
 const SCM_MAX_FD: usize = 253;
 /// Most descriptors in a reply.
@@ -49,8 +53,10 @@ pub struct WireRequest {
     pub buf_size: U32,
     /// Port name, NUL-padded.
     pub port: [u8; 64],
+    /// [`FLAG_BARRIERS`].
+    pub flags: U32,
     /// Zero.
-    pub reserved: [u8; 40],
+    pub reserved: [u8; 36],
 }
 
 /// What the switch answers, as it travels.
@@ -73,8 +79,10 @@ pub struct WireReply {
     pub buf_size: U32,
     /// Bytes of the memfd.
     pub total: U64,
+    /// [`FLAG_BARRIERS`].
+    pub flags: U32,
     /// Why not, for people; NUL-padded UTF-8.
-    pub text: [u8; 224],
+    pub text: [u8; 220],
 }
 
 /// A request that was checked.
@@ -90,6 +98,8 @@ pub struct Request {
     pub slots: Option<u32>,
     /// Wished buffer size.
     pub buf_size: Option<u32>,
+    /// What the client is prepared for.
+    pub pairing: Pairing,
 }
 
 /// Why a message was not understood.
@@ -199,6 +209,7 @@ impl Request {
             rx_rings: some16(w.rx_rings),
             slots: some32(w.slots),
             buf_size: some32(w.buf_size),
+            pairing: pairing(w.flags),
         };
         // Each wish must be possible by itself; the port's own limits come later.
         let d = RingParams::default();
@@ -233,7 +244,8 @@ impl Request {
             slots: self.slots.unwrap_or(0).into(),
             buf_size: self.buf_size.unwrap_or(0).into(),
             port,
-            reserved: [0; 40],
+            flags: flags(self.pairing),
+            reserved: [0; 36],
         })
     }
 }
@@ -241,8 +253,8 @@ impl Request {
 /// What a reply says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Attached, with these rings.
-    Attached(Layout),
+    /// Attached, with these rings, and so do both sides sleep.
+    Attached(Layout, Pairing),
     /// Refused, and why.
     Refused(Refusal, String),
 }
@@ -273,7 +285,7 @@ impl Reply {
         if got != want {
             return Err(ProtocolError::Total { got, want });
         }
-        Ok(Self::Attached(layout))
+        Ok(Self::Attached(layout, pairing(w.flags)))
     }
 
     /// As it travels.
@@ -287,11 +299,13 @@ impl Reply {
             slots: 0.into(),
             buf_size: 0.into(),
             total: 0.into(),
-            text: [0; 224],
+            flags: 0.into(),
+            text: [0; 220],
         };
         match self {
-            Self::Attached(l) => {
+            Self::Attached(l, pairing) => {
                 let p = l.params();
+                w.flags = flags(*pairing);
                 w.tx_rings = p.tx_rings.into();
                 w.rx_rings = p.rx_rings.into();
                 w.slots = p.slots.into();
@@ -309,6 +323,14 @@ impl Reply {
         }
         w
     }
+}
+
+fn flags(p: Pairing) -> U32 {
+    U32::new(if p == Pairing::Asymmetric { FLAG_BARRIERS } else { 0 })
+}
+
+fn pairing(flags: U32) -> Pairing {
+    if flags.get() & FLAG_BARRIERS != 0 { Pairing::Asymmetric } else { Pairing::Fences }
 }
 
 /// Sends one message with descriptors.
@@ -348,7 +370,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn request() -> Request {
-        Request { port: "a".into(), tx_rings: Some(2), rx_rings: None, slots: Some(64), buf_size: None }
+        let pairing = Pairing::Asymmetric;
+        Request {
+            port: "a".into(),
+            tx_rings: Some(2),
+            rx_rings: None,
+            slots: Some(64),
+            buf_size: None,
+            pairing,
+        }
     }
 
     #[test]
@@ -356,7 +386,8 @@ mod tests {
         let r = request();
         assert_eq!(Request::parse(r.to_wire().unwrap().as_bytes()), Ok(r));
         for reply in [
-            Reply::Attached(Layout::try_from(RingParams::default()).unwrap()),
+            Reply::Attached(Layout::try_from(RingParams::default()).unwrap(), Pairing::Fences),
+            Reply::Attached(Layout::try_from(RingParams::default()).unwrap(), Pairing::Asymmetric),
             Reply::Refused(Refusal::Busy, "port a: in use by pid 7".into()),
         ] {
             assert_eq!(Reply::parse(reply.to_wire().as_bytes()), Ok(reply));

@@ -41,8 +41,8 @@ use zerocopy::IntoBytes;
 use crate::abi::SlotFlags;
 use crate::attach::{ProtocolError, Refusal, Reply, Request, recv_msg, send_msg};
 use crate::doorbell::{Call, Kick};
-use crate::layout::{Layout, RingParams};
-use crate::notify;
+use crate::layout::{Layout, RingParams, SLOTS_PER_LINE};
+use crate::notify::{self, Pairing};
 use crate::region::{Desc, Region, RegionError, RingView};
 
 /// What a client may wish for; `None` takes what the port is configured with.
@@ -113,17 +113,18 @@ impl Port {
             rx_rings: want.rx_rings,
             slots: want.slots,
             buf_size: want.buf_size,
+            pairing: if notify::allow_barriers() { Pairing::Asymmetric } else { Pairing::Fences },
         };
         let io = |e: Errno| AttachError::Io(e.into());
         send_msg(sock.as_fd(), request.to_wire()?.as_bytes(), &[]).map_err(io)?;
         let (bytes, fds) = recv_msg(sock.as_fd(), MsgFlags::empty()).map_err(io)?;
         match Reply::parse(&bytes)? {
             Reply::Refused(why, text) => Err(AttachError::Refused(why, text)),
-            Reply::Attached(layout) => Self::open(sock, layout, fds),
+            Reply::Attached(layout, pairing) => Self::open(sock, layout, pairing, fds),
         }
     }
 
-    fn open(sock: OwnedFd, layout: Layout, fds: Vec<OwnedFd>) -> Result<Self, AttachError> {
+    fn open(sock: OwnedFd, layout: Layout, pairing: Pairing, fds: Vec<OwnedFd>) -> Result<Self, AttachError> {
         let want = 1 + 2 * layout.rings_total();
         if fds.len() != want {
             return Err(ProtocolError::Fds { got: fds.len(), want }.into());
@@ -135,21 +136,32 @@ impl Port {
             bells.push((Arc::new(Kick::from_fd(kick)), Call::from_fd(call)));
         }
         let region = Arc::new(Region::open(memfd, layout)?);
-        Ok(Self::over(Arc::new(sock), &region, bells))
+        Ok(Self::over(Arc::new(sock), &region, bells, pairing))
     }
 
     /// A client in the switch's own process (patches, pcap writers): no handshake, same rings. `lifeline`
     /// is any descriptor that becomes readable when the port goes away.
     pub fn local(region: &Arc<Region>, bells: Vec<(Arc<Kick>, Call)>, lifeline: OwnedFd) -> Self {
-        Self::over(Arc::new(lifeline), region, bells)
+        Self::over(Arc::new(lifeline), region, bells, Pairing::Fences)
     }
 
-    fn over(sock: Arc<OwnedFd>, region: &Arc<Region>, bells: Vec<(Arc<Kick>, Call)>) -> Self {
+    fn over(
+        sock: Arc<OwnedFd>,
+        region: &Arc<Region>,
+        bells: Vec<(Arc<Kick>, Call)>,
+        pairing: Pairing,
+    ) -> Self {
         let params = region.layout().params();
         let (mut tx, mut rx) = (Vec::new(), Vec::new());
         for (ring, (kick, call)) in bells.into_iter().enumerate() {
-            let end =
-                End { _region: region.clone(), view: region.ring(ring), kick, call, link: sock.clone() };
+            let end = End {
+                _region: region.clone(),
+                view: region.ring(ring),
+                kick,
+                call,
+                pairing,
+                link: sock.clone(),
+            };
             let mask = params.slots - 1;
             if ring < usize::from(params.tx_rings) {
                 let first_buf = region.layout().first_buf(ring, 0);
@@ -213,6 +225,8 @@ struct End {
     view: RingView,
     kick: Arc<Kick>,
     call: Call,
+    /// How the switch sleeps; this side always makes its own fence before it does.
+    pairing: Pairing,
     link: Arc<OwnedFd>,
 }
 
@@ -234,7 +248,7 @@ impl End {
         v.atok_wake_slots().store(min, Ordering::Relaxed);
         loop {
             self.call.drain();
-            if !notify::arm(v.atok_need_kick(), || count() >= min) {
+            if !notify::arm(v.atok_need_kick(), Pairing::Fences, || count() >= min) {
                 return Ok(true);
             }
             let mut left = until.map(|u| u.saturating_duration_since(Instant::now()));
@@ -281,7 +295,7 @@ impl End {
         v.atok_cur().store(head, Ordering::Relaxed);
         // ORDERING: Release: slots and buffers are visible to a switch that reads head with Acquire.
         v.atok_head().store(head, Ordering::Release);
-        if notify::wanted(v.ktoa_need_kick()) {
+        if notify::wanted(v.ktoa_need_kick(), self.pairing) {
             self.kick.ring();
         }
     }
@@ -323,6 +337,14 @@ impl TxRing {
         self.tail.wrapping_sub(self.head) & self.mask
     }
 
+    /// Free slots, at least; the switch is asked only if fewer than `enough` are known of. Its answer comes from
+    /// another core.
+    #[inline]
+    pub fn room_for(&mut self, enough: u32) -> u32 {
+        let known = self.tail.wrapping_sub(self.head) & self.mask;
+        if known >= enough { known } else { self.room() }
+    }
+
     /// Slot number (0 to [`Self::slots`]) of the `i`-th free slot, to know what its buffer still holds.
     #[inline]
     pub fn slot_number(&self, i: u32) -> u32 {
@@ -350,6 +372,10 @@ impl TxRing {
     #[inline]
     pub fn set(&mut self, i: u32, len: usize, flags: SlotFlags) {
         let slot = self.slot_number(i);
+        if slot.is_multiple_of(SLOTS_PER_LINE) {
+            // The switch has read these last: bring them back before they are written, one after the other.
+            self.end.view.prefetch_desc_write(slot.wrapping_add(4 * SLOTS_PER_LINE) & self.mask);
+        }
         let len = len.min(self.buf_size()) as u16;
         self.end.view.put_desc(slot, Desc { buf_idx: self.first_buf + slot, len, flags: flags.bits() });
     }
@@ -459,6 +485,10 @@ impl RxRing {
     /// Asks for the buffer of the `i`-th waiting slot to be fetched.
     #[inline]
     pub fn prefetch(&self, i: u32) {
+        // Beyond the tail lies what the switch writes just now: asking for it would only take it away.
+        if i >= self.tail.wrapping_sub(self.head) & self.mask {
+            return;
+        }
         let d = self.end.view.desc(self.head.wrapping_add(i) & self.mask);
         self.end.view.prefetch_buf(d.buf_idx);
     }
@@ -500,7 +530,7 @@ impl RxRing {
         let (mask, head) = (self.mask, self.head);
         let end = &self.end;
         end.view.atok_wake_slots().store(1, Ordering::Relaxed);
-        notify::arm(end.view.atok_need_kick(), || end.tail(mask) != head)
+        notify::arm(end.view.atok_need_kick(), Pairing::Fences, || end.tail(mask) != head)
     }
 
     /// Lowers need_kick again.

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi::SlotFlags;
 use crate::doorbell::{Call, Caller, Kick, bell};
-use crate::layout::Layout;
+use crate::layout::{Layout, SLOTS_PER_LINE};
 use crate::ledger::Ledger;
-use crate::notify;
+use crate::notify::{self, Pairing};
 use crate::region::{Desc, Region, RegionError, RingView};
 
 /// A slot that a client handed in, its fields read once.
@@ -42,8 +42,11 @@ pub struct TxQueue {
     hwcur: u32,
     /// The client's head when it was last looked at.
     seen: u32,
+    /// Slots completed since the client was told.
+    untold: u32,
     kick: Arc<Kick>,
     caller: Caller,
+    pairing: Pairing,
     resets: Arc<AtomicU64>,
 }
 
@@ -77,31 +80,37 @@ impl TxQueue {
         TxSlots { view: self.view, first: self.hwcur, mask: self.mask, _queue: self }
     }
 
-    /// `n` pending slots are done with; [`TxQueue::publish`] tells the client.
+    /// `n` pending slots are done with. The client hears of it at the next [`TxQueue::publish`], or now if that
+    /// is a good part of the ring.
     #[inline]
     pub fn complete(&mut self, n: u32) {
         self.hwcur = self.hwcur.wrapping_add(n) & self.mask;
+        self.untold += n;
+        if self.untold > self.mask / 4 {
+            self.publish();
+        }
     }
 
-    /// Tells the client what was completed, and wakes it if it waits for that much room.
+    /// Tells the client what was completed. [`TxQueue::wake`] wakes it if it sleeps.
     #[inline]
-    pub fn publish(&self) {
+    pub fn publish(&mut self) {
         let v = &self.view;
         // ORDERING: the client reads hwtail with Acquire; Release keeps our copies out of its slots before it.
         v.ktoa_hwcur().store(self.hwcur, Ordering::Relaxed);
         v.ktoa_hwtail().store(self.hwcur.wrapping_sub(1) & self.mask, Ordering::Release);
-        if notify::wanted_if(v.atok_need_kick(), || {
+        self.untold = 0;
+    }
+
+    /// Wakes a client that waits for as much room as there is. It may be missed unless [`notify::settle`] comes
+    /// between this and [`TxQueue::publish`].
+    #[inline]
+    pub fn wake(&self) {
+        let v = &self.view;
+        if notify::noticed_if(v.atok_need_kick(), || {
             let room =
                 self.mask - (v.atok_head().load(Ordering::Relaxed).wrapping_sub(self.hwcur) & self.mask);
             room >= wake_slots(v, self.mask)
         }) {
-            self.caller.ring();
-        }
-    }
-
-    /// Wakes a client that waits for more room than there is; for a worker that goes to sleep.
-    pub fn settle(&self) {
-        if notify::wanted(self.view.atok_need_kick()) {
             self.caller.ring();
         }
     }
@@ -111,7 +120,7 @@ impl TxQueue {
     pub fn arm(&mut self) -> bool {
         let (view, seen) = (self.view, self.seen);
         // A wild head counts as work: `pending` deals with it.
-        notify::arm(view.ktoa_need_kick(), || view.atok_head().load(Ordering::Acquire) != seen)
+        notify::arm(view.ktoa_need_kick(), self.pairing, || view.atok_head().load(Ordering::Acquire) != seen)
     }
 
     /// The worker polls this ring again.
@@ -169,14 +178,18 @@ pub struct RxQueue {
     ledger: Ledger,
     kick: Arc<Kick>,
     caller: Caller,
+    pairing: Pairing,
     resets: Arc<AtomicU64>,
 }
 
 impl RxQueue {
-    /// Claims up to `want` slots (see [`Ledger`]).
+    /// Claims up to `want` slots (see [`Ledger`]). The client's head is looked at when half of the ring seems
+    /// full: its line comes from another core.
     #[inline]
     pub fn claim(&self, want: u32) -> u32 {
-        self.note_head();
+        if self.ledger.room() < u64::from(want).max(u64::from(self.view.nslots / 2)) {
+            self.note_head();
+        }
         self.ledger.claim(want)
     }
 
@@ -220,24 +233,28 @@ impl RxQueue {
         self._region.layout().first_buf(self.ring, slot)
     }
 
-    /// Commits written slots and wakes the client if it waits for that many.
+    /// Commits written slots. [`RxQueue::wake`] wakes the client if it sleeps.
     #[inline]
     pub fn commit(&self, start: u64, n: u32) {
-        let v = &self.view;
         // ORDERING: Release: the frames are visible to a client that reads hwtail with Acquire.
-        let published = self.ledger.commit(start, n, |tail| v.ktoa_hwtail().store(tail, Ordering::Release));
-        if published
-            && notify::wanted_if(v.atok_need_kick(), || {
-                self.ledger.unread() >= u64::from(wake_slots(v, v.nslots - 1))
-            })
-        {
+        self.ledger.commit(start, n, |tail| self.view.ktoa_hwtail().store(tail, Ordering::Release));
+    }
+
+    /// Wakes a client that waits for as many frames as there are. It may be missed unless [`notify::settle`]
+    /// comes between this and [`RxQueue::commit`].
+    #[inline]
+    pub fn wake(&self) {
+        let v = &self.view;
+        let enough = || self.unread() >= u64::from(wake_slots(v, v.nslots - 1));
+        if notify::noticed_if(v.atok_need_kick(), enough) {
             self.caller.ring();
         }
     }
 
-    /// Wakes a client that waits for more frames than there are; for a worker that goes to sleep.
-    pub fn settle(&self) {
-        if self.ledger.unread() > 0 && notify::wanted(self.view.atok_need_kick()) {
+    /// Wakes a client even if it waits for more frames than there are; for a worker that runs dry, after
+    /// [`notify::settle`].
+    pub fn wake_patient(&self) {
+        if notify::noticed_if(self.view.atok_need_kick(), || self.unread() > 0) {
             self.caller.ring();
         }
     }
@@ -245,7 +262,7 @@ impl RxQueue {
     /// Raises need_kick, to hear of room; `true`: there is still room for fewer than `want` slots. Several
     /// workers may wait here at once, so one that finds room leaves the flag up for the others.
     pub fn arm(&self, want: u32) -> bool {
-        notify::arm_shared(self.view.ktoa_need_kick(), || {
+        notify::arm_shared(self.view.ktoa_need_kick(), self.pairing, || {
             let got = self.claim(want);
             self.ledger.unclaim(got);
             got >= want
@@ -329,14 +346,12 @@ impl RxWriter<'_> {
     /// Asks for the slots of the line that begins at a position that will be written soon.
     #[inline(always)]
     pub fn prefetch_slots(&self, pos: u64) {
-        if pos.is_multiple_of(SLOTS_PER_LINE) {
-            self.view.prefetch_desc_write(pos as u32 & self.mask);
+        let slot = pos as u32 & self.mask;
+        if slot.is_multiple_of(SLOTS_PER_LINE) {
+            self.view.prefetch_desc_write(slot);
         }
     }
 }
-
-/// Slots that share a cache line.
-pub const SLOTS_PER_LINE: u64 = 4;
 
 /// A new region with the switch's queues, and what goes to the client.
 #[derive(Debug)]
@@ -351,6 +366,7 @@ pub struct Endpoint {
     pub bells: Vec<(Arc<Kick>, Call)>,
     /// Times a ring was reset because of what the client wrote.
     pub resets: Arc<AtomicU64>,
+    pairing: Pairing,
 }
 
 /// Why an endpoint could not be made.
@@ -383,15 +399,31 @@ impl Endpoint {
                     mask: p.slots - 1,
                     hwcur: 0,
                     seen: 0,
+                    untold: 0,
                     kick,
                     caller,
+                    pairing: Pairing::default(),
                     resets,
                 });
             } else {
                 let ledger = Ledger::new(p.slots, exclusive);
-                rx.push(RxQueue { _region, ring, view, ledger, kick, caller, resets });
+                let pairing = Pairing::default();
+                rx.push(RxQueue { _region, ring, view, ledger, kick, caller, pairing, resets });
             }
         }
-        Ok(Self { region, tx, rx, bells, resets })
+        Ok(Self { region, tx, rx, bells, resets, pairing: Pairing::default() })
+    }
+
+    /// What [`Endpoint::pair`] set.
+    pub fn pairing(&self) -> Pairing {
+        self.pairing
+    }
+
+    /// The client makes no fences: before a worker sleeps on one of these rings it makes them for it. For a
+    /// process that has [`notify::has_barriers`].
+    pub fn pair(&mut self, pairing: Pairing) {
+        self.pairing = pairing;
+        self.tx.iter_mut().for_each(|q| q.pairing = pairing);
+        self.rx.iter_mut().for_each(|q| q.pairing = pairing);
     }
 }

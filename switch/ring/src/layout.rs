@@ -14,6 +14,9 @@ use crate::abi::{CsbAtok, CsbKtoa, FIRST_BUF, IfHeader, RingHeader, Slot};
 const PAGE: usize = 4096;
 const LINE: usize = 64;
 
+/// Slots that share a cache line.
+pub const SLOTS_PER_LINE: u32 = (LINE / size_of::<Slot>()) as u32;
+
 /// Most rings of one direction that a port may have.
 pub const MAX_RINGS: u16 = 16;
 /// Fewest and most slots in a ring.

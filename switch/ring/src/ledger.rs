@@ -76,6 +76,14 @@ impl Ledger {
         self.published().saturating_sub(self.freed.load(Ordering::Relaxed))
     }
 
+    /// Slots that are free as far as is known.
+    #[inline]
+    pub fn room(&self) -> u64 {
+        // ORDERING: Relaxed, as in `claim`, which finds the truth.
+        let used = self.claimed.load(Ordering::Relaxed).wrapping_sub(self.freed.load(Ordering::Relaxed));
+        self.mask.saturating_sub(used)
+    }
+
     /// Takes note of the receiver's head, a slot number that nobody vouches for and that `head` reads.
     ///
     /// What is known of the ring brackets the reading: `freed` is from before it, `published` from after, so
@@ -169,28 +177,27 @@ impl Ledger {
     }
 
     /// Marks `start..start + n` complete and publishes all that can be: `tail` is called with the new
-    /// tail slot, never concurrently and never backwards. Returns whether anything was published.
+    /// tail slot, never concurrently and never backwards.
     #[inline]
-    pub fn commit(&self, start: u64, n: u32, tail: impl Fn(u32)) -> bool {
+    pub fn commit(&self, start: u64, n: u32, tail: impl Fn(u32)) {
         let end = start + u64::from(n);
         if self.exclusive {
             self.published.store(end, Ordering::Relaxed);
             tail(self.slot(end));
-            return true;
+            return;
         }
         // ORDERING: Release: whoever sees the mark sees the copied frames.
         self.done[self.slot(start) as usize].store(end, Ordering::Release);
-        self.publish(tail)
+        self.publish(tail);
     }
 
-    fn publish(&self, tail: impl Fn(u32)) -> bool {
-        let mut any = false;
+    fn publish(&self, tail: impl Fn(u32)) {
         loop {
             // ORDERING: SeqCst fence pairs with the one after the release of `publishing`: either we see it
             // free, or its holder sees our mark.
             fence(Ordering::SeqCst);
             if self.publishing.swap(true, Ordering::Acquire) {
-                return any;
+                return;
             }
             let from = self.published.load(Ordering::Relaxed);
             let mut to = from;
@@ -201,13 +208,12 @@ impl Ledger {
                 // ORDERING: Release: `release_to` on another worker must not see `freed` pass it.
                 self.published.store(to, Ordering::Release);
                 tail(self.slot(to));
-                any = true;
             }
             // An exchange, not a store: loom cannot order a plain store among the others' exchanges.
             self.publishing.swap(false, Ordering::AcqRel);
             fence(Ordering::SeqCst);
             if self.complete(to).is_none() {
-                return any;
+                return;
             }
         }
     }

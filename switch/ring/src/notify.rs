@@ -15,8 +15,20 @@
 //! is busy with somebody else. Every clearing is followed by a kick, and kicks stay readable until the
 //! sleeper takes them (which it does *before* it sets the flag), so a late clearing loses nothing.
 //! `tests::loom_*` below check this with loom.
+//!
+//! A full fence waits for all stores before it, a cache line's way from another core each, so the side that
+//! publishes small bursts would spend most of its time in fences. There are two ways around it:
+//!
+//! - A **waker that goes on publishing** (a worker) looks at the flag without a fence, which may miss it
+//!   ([`noticed_if`]), and makes one fence for all flags before it stops, and every few turns ([`settle`]).
+//! - A **sleeper that can reach the waker's core** makes the waker's fence for it, by membarrier(2)
+//!   ([`Pairing::Asymmetric`]): rare and slow there, free for the waker. Both sides must know; clients and
+//!   switch agree on it when they attach. A client that lies about it only misses its own wake-ups.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
+
+use nix::libc;
 
 use crate::sync::fence;
 
@@ -41,13 +53,57 @@ impl Flag for AtomicU32 {
     }
 }
 
+/// How the fences of a waker and a sleeper meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Pairing {
+    /// Each side makes its own.
+    #[default]
+    Fences,
+    /// The sleeper makes both, by membarrier(2). The waker's process has called [`allow_barriers`].
+    Asymmetric,
+}
+
+/// `MEMBARRIER_CMD_GLOBAL_EXPEDITED` and its registration, from `linux/membarrier.h`.
+const BARRIER: libc::c_int = 1 << 1;
+const REGISTER: libc::c_int = 1 << 2;
+
+fn membarrier(cmd: libc::c_int) -> libc::c_long {
+    // SAFETY: the call takes numbers and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_membarrier, cmd, 0, 0) }
+}
+
+/// Whether this process may make [`Pairing::Asymmetric`] sleepers wait on others.
+pub fn has_barriers() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| {
+        let known = membarrier(0);
+        known >= 0 && known & libc::c_long::from(BARRIER | REGISTER) == libc::c_long::from(BARRIER | REGISTER)
+    })
+}
+
+/// Lets others' membarrier(2) reach this process; whether that is possible here.
+pub fn allow_barriers() -> bool {
+    static DONE: OnceLock<bool> = OnceLock::new();
+    *DONE.get_or_init(|| has_barriers() && membarrier(REGISTER) == 0)
+}
+
+/// The sleeper's fence.
+#[inline]
+fn sleepers_fence(pairing: Pairing) {
+    // ORDERING: SeqCst fence pairs with the waker's; where it makes none, the barrier is one on both sides.
+    fence(Ordering::SeqCst);
+    if pairing == Pairing::Asymmetric {
+        // Support was checked when the pairing was agreed on.
+        membarrier(BARRIER);
+    }
+}
+
 /// Sleeper: raises the flag and looks again. `true` means it may sleep now; on `false` the flag is
 /// down again and there is work.
 #[inline]
-pub fn arm(flag: &impl Flag, work: impl FnOnce() -> bool) -> bool {
+pub fn arm(flag: &impl Flag, pairing: Pairing, work: impl FnOnce() -> bool) -> bool {
     flag.put(1);
-    // ORDERING: SeqCst fence pairs with the one in `wanted`.
-    fence(Ordering::SeqCst);
+    sleepers_fence(pairing);
     if work() {
         flag.put(0);
         return false;
@@ -58,10 +114,9 @@ pub fn arm(flag: &impl Flag, work: impl FnOnce() -> bool) -> bool {
 /// Sleeper, where several share one flag and all hear the doorbell: like [`arm`], but a flag once raised is
 /// left up, since another sleeper may count on it. The price is one kick too many now and then.
 #[inline]
-pub fn arm_shared(flag: &impl Flag, work: impl FnOnce() -> bool) -> bool {
+pub fn arm_shared(flag: &impl Flag, pairing: Pairing, work: impl FnOnce() -> bool) -> bool {
     flag.put(1);
-    // ORDERING: SeqCst fence pairs with the one in `wanted`.
-    fence(Ordering::SeqCst);
+    sleepers_fence(pairing);
     !work()
 }
 
@@ -74,22 +129,27 @@ pub fn disarm(flag: &impl Flag) {
 /// Waker: call after publishing. `true` means the other side sleeps (or is about to) and must be kicked;
 /// the flag is down then, so the kick may not be skipped.
 #[inline]
-pub fn wanted(flag: &impl Flag) -> bool {
-    // ORDERING: SeqCst fence pairs with the one in `arm`.
-    fence(Ordering::SeqCst);
-    if flag.get() == 0 {
-        return false;
+pub fn wanted(flag: &impl Flag, pairing: Pairing) -> bool {
+    match pairing {
+        // ORDERING: SeqCst fence pairs with the sleeper's.
+        Pairing::Fences => fence(Ordering::SeqCst),
+        // ORDERING: the sleeper's barrier orders this core's store and load; the compiler must keep them so.
+        Pairing::Asymmetric => compiler_fence(Ordering::SeqCst),
     }
-    flag.put(0);
-    true
+    noticed_if(flag, || true)
 }
 
-/// Waker: like [`wanted`], but kicks only when `enough` holds; else leaves the flag up.
-/// The waker must call [`wanted`] once it has nothing more to publish.
+/// Waker that goes on publishing: one fence for all flags that [`noticed_if`] looks at afterwards.
 #[inline]
-pub fn wanted_if(flag: &impl Flag, enough: impl FnOnce() -> bool) -> bool {
-    // ORDERING: SeqCst fence pairs with the one in `arm`.
+pub fn settle() {
+    // ORDERING: SeqCst fence pairs with the sleeper's.
     fence(Ordering::SeqCst);
+}
+
+/// Waker: whether the flag is seen up, and `enough` holds; else it is left up. A flag may be missed unless
+/// [`settle`] came between publishing and this, which must happen before the waker stops.
+#[inline]
+pub fn noticed_if(flag: &impl Flag, enough: impl FnOnce() -> bool) -> bool {
     if flag.get() == 0 || !enough() {
         return false;
     }
@@ -150,7 +210,7 @@ mod tests {
     fn consume(p: &Pair, want: u32) {
         while p.published.load(Ordering::Acquire) < want {
             p.bell.drain();
-            if arm(&p.flag, || p.published.load(Ordering::Acquire) >= want) {
+            if arm(&p.flag, Pairing::Fences, || p.published.load(Ordering::Acquire) >= want) {
                 p.bell.sleep();
                 disarm(&p.flag);
             }
@@ -167,7 +227,7 @@ mod tests {
             let waker = loom::thread::spawn(move || {
                 for i in 1..=2 {
                     q.published.store(i, Ordering::Release);
-                    if wanted(&q.flag) {
+                    if wanted(&q.flag, Pairing::Fences) {
                         q.bell.kick();
                     }
                 }
@@ -189,7 +249,7 @@ mod tests {
                     let q = p.clone();
                     loom::thread::spawn(move || {
                         q.published.fetch_add(1, Ordering::AcqRel);
-                        if wanted(&q.flag) {
+                        if wanted(&q.flag, Pairing::Fences) {
                             q.bell.kick();
                         }
                     })
@@ -216,7 +276,9 @@ mod tests {
                         let want = i as u32 + 1;
                         while published.load(Ordering::Acquire) < want {
                             bells[i].drain();
-                            if arm_shared(&*flag, || published.load(Ordering::Acquire) >= want) {
+                            if arm_shared(&*flag, Pairing::Fences, || {
+                                published.load(Ordering::Acquire) >= want
+                            }) {
                                 bells[i].sleep();
                             }
                         }
@@ -225,7 +287,7 @@ mod tests {
                 .collect();
             for n in 1..=2 {
                 published.store(n, Ordering::Release);
-                if wanted(&*flag) {
+                if wanted(&*flag, Pairing::Fences) {
                     bells.iter().for_each(Bell::kick);
                 }
             }
@@ -235,9 +297,9 @@ mod tests {
         });
     }
 
-    /// A waker that batches (`wanted_if`) and settles with `wanted` when it runs dry.
+    /// A waker that looks without a fence, wants enough to be there, and settles when it runs dry.
     #[test]
-    fn loom_batched_waker_settles() {
+    fn loom_late_waker_settles() {
         model(|| {
             let p =
                 Arc::new(Pair { flag: LoomU32::new(0), published: LoomU32::new(0), bell: Bell::default() });
@@ -245,11 +307,12 @@ mod tests {
             let waker = loom::thread::spawn(move || {
                 for i in 1..=2 {
                     q.published.store(i, Ordering::Release);
-                    if wanted_if(&q.flag, || i >= 2) {
+                    if noticed_if(&q.flag, || i >= 2) {
                         q.bell.kick();
                     }
                 }
-                if wanted(&q.flag) {
+                settle();
+                if noticed_if(&q.flag, || true) {
                     q.bell.kick();
                 }
             });

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use valecast_ring::attach::{Refusal, Reply, Request};
 use valecast_ring::layout::{Layout, RingParams};
+use valecast_ring::notify::Pairing;
 use zerocopy::IntoBytes;
 
 /// The same `n` cases every time.
@@ -30,12 +31,19 @@ fn attach_request() {
     // Good messages with some bytes changed: these get past the first check.
     let layout = Layout::try_from(RingParams::default()).unwrap();
     let good = [
-        Request { port: "a".into(), tx_rings: Some(2), rx_rings: None, slots: Some(64), buf_size: None }
-            .to_wire()
-            .unwrap()
-            .as_bytes()
-            .to_vec(),
-        Reply::Attached(layout).to_wire().as_bytes().to_vec(),
+        Request {
+            port: "a".into(),
+            tx_rings: Some(2),
+            rx_rings: None,
+            slots: Some(64),
+            buf_size: None,
+            pairing: Pairing::default(),
+        }
+        .to_wire()
+        .unwrap()
+        .as_bytes()
+        .to_vec(),
+        Reply::Attached(layout, Pairing::default()).to_wire().as_bytes().to_vec(),
         Reply::Refused(Refusal::Busy, "in use".into()).to_wire().as_bytes().to_vec(),
     ];
     let changes = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);

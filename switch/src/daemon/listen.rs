@@ -327,7 +327,7 @@ impl Server {
             fds.push(kick.fd().as_raw_fd());
             fds.push(call.fd().as_raw_fd());
         }
-        let reply = Reply::Attached(*end.region.layout()).to_wire();
+        let reply = Reply::Attached(*end.region.layout(), end.pairing()).to_wire();
         if send_msg(conn.as_fd(), reply.as_bytes(), &fds).is_err() {
             let _ = self.daemon.with(switch, |s| s.client_gone(&request.port, number));
             return None;

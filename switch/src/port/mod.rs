@@ -25,6 +25,14 @@ pub trait Ingress: Send {
     /// The first `n` frames of `burst` are done with.
     fn complete(&mut self, burst: &Burst, n: usize);
 
+    /// Tells the sender what was completed, if that was not done yet. Comes a while after [`Ingress::complete`],
+    /// once for many bursts.
+    fn publish(&mut self) {}
+
+    /// Wakes a sender that waits for as much room as there is; comes after [`Ingress::publish`] and a
+    /// [`valecast_ring::notify::settle`].
+    fn wake(&mut self) {}
+
     /// Asks to be woken by [`Ingress::fd`]; `false` if there is work already.
     fn arm(&mut self) -> bool;
 
@@ -84,8 +92,12 @@ pub trait Egress: Send + Sync {
     /// Copies claimed frames and tells the receiver.
     fn put(&self, burst: &Burst, list: &[Entry], lane: usize, now: u64) -> Tally;
 
-    /// The worker runs dry: wake a receiver that waits for more than there is.
-    fn settle(&self) {}
+    /// Wakes receivers that wait for as many frames as there are. Comes a while after [`Egress::put`], once for many
+    /// bursts, with a [`valecast_ring::notify::settle`] before it.
+    fn wake(&self) {}
+
+    /// The worker runs dry: wakes receivers that wait for more than there is.
+    fn wake_patient(&self) {}
 
     /// Asks to be told of room, on any of [`Egress::room_fds`]; `false` if there is some.
     fn arm_room(&self, lane: usize) -> bool {

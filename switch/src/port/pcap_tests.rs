@@ -62,7 +62,8 @@ pub(crate) fn put(e: &Arc<dyn Egress>, frames: &[Vec<u8>], now: u64) {
             rest = &rest[n..];
         }
     }
-    e.settle();
+    valecast_ring::notify::settle();
+    e.wake_patient();
 }
 
 fn written(path: &Path, frames: &[Vec<u8>], now: u64) {

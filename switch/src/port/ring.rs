@@ -134,7 +134,14 @@ impl Ingress for RingIngress {
 
     fn complete(&mut self, burst: &Burst, n: usize) {
         self.queue.complete(burst.slots(n));
+    }
+
+    fn publish(&mut self) {
         self.queue.publish();
+    }
+
+    fn wake(&mut self) {
+        self.queue.wake();
     }
 
     fn arm(&mut self) -> bool {
@@ -277,10 +284,12 @@ impl Egress for RingEgress {
         Tally { frames: list.len() as u64, bytes, tx_error: 0 }
     }
 
-    fn settle(&self) {
-        for q in &self.queues {
-            q.settle();
-        }
+    fn wake(&self) {
+        self.queues.iter().for_each(RxQueue::wake);
+    }
+
+    fn wake_patient(&self) {
+        self.queues.iter().for_each(RxQueue::wake_patient);
     }
 
     fn arm_room(&self, lane: usize) -> bool {

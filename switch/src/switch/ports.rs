@@ -9,6 +9,7 @@ use valecast_config::{Port, PortKind, RingPort};
 use valecast_ring::attach::Request;
 use valecast_ring::host::Endpoint;
 use valecast_ring::layout::{Layout, RingParams};
+use valecast_ring::notify::{self, Pairing};
 
 use super::{Attached, PortState, Switch, SwitchError};
 use crate::clock;
@@ -258,6 +259,9 @@ impl Switch {
         }
         let exclusive = self.cfg.workers == 1;
         let mut end = Endpoint::new(layout, name, exclusive).map_err(|e| fail(e.into()))?;
+        if request.pairing == Pairing::Asymmetric && notify::has_barriers() {
+            end.pair(Pairing::Asymmetric);
+        }
         let name = name.to_owned();
         let opened = over_rings(&mut end, vec![Box::new(HangUp(lifeline))]);
         self.connect(&name, opened, Some(client), bytes, Some(end.resets.clone()))?;

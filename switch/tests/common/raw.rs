@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, socket};
 use valecast_ring::attach::{Refusal, Reply, Request, recv_msg, send_msg};
 use valecast_ring::layout::Layout;
+use valecast_ring::notify::Pairing;
 use zerocopy::IntoBytes;
 
 /// SplitMix64: seeded, so that a failure can be had again.
@@ -42,7 +43,14 @@ pub fn dial(path: &Path) -> nix::Result<OwnedFd> {
 }
 
 pub fn request(port: &str) -> Request {
-    Request { port: port.to_owned(), tx_rings: None, rx_rings: None, slots: None, buf_size: None }
+    Request {
+        port: port.to_owned(),
+        tx_rings: None,
+        rx_rings: None,
+        slots: None,
+        buf_size: None,
+        pairing: Pairing::Fences,
+    }
 }
 
 pub struct Raw {
@@ -65,7 +73,7 @@ impl Raw {
         send_msg(sock.as_fd(), request.to_wire().unwrap().as_bytes(), &[]).unwrap();
         let (bytes, fds) = recv_msg(sock.as_fd(), MsgFlags::empty()).unwrap();
         let layout = match Reply::parse(&bytes).unwrap() {
-            Reply::Attached(l) => l,
+            Reply::Attached(l, _) => l,
             Reply::Refused(why, text) => return Err((why, text)),
         };
         assert_eq!(fds.len(), 1 + 2 * layout.rings_total(), "descriptors: a memfd, then two for each ring");

@@ -111,7 +111,7 @@ fn drive(job: &Job, time: Duration, ports: &mut [Attached]) -> f64 {
     let begin = Instant::now();
     while begin.elapsed() < time {
         for _ in 0..16 {
-            let n = tx.room().min(job.burst as u32);
+            let n = tx.room_for(job.burst as u32).min(job.burst as u32);
             for i in 0..n {
                 tx.set(i, job.size, SlotFlags::empty());
             }

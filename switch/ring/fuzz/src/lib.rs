@@ -121,7 +121,7 @@ fn transmit(q: &mut TxQueue, b: &mut Bytes<'_>, layout: &Layout) {
     q.complete(b.upto(pending));
     match b.u8() % 4 {
         0 => q.publish(),
-        1 => q.settle(),
+        1 => q.wake(),
         2 => drop(q.arm()),
         _ => q.disarm(),
     }
@@ -183,7 +183,7 @@ fn receive(h: &mut Held, b: &mut Bytes<'_>, slots: u32, exclusive: bool) {
         }
         _ => {
             assert!(h.q.unread() < u64::from(slots), "more unread than the ring has");
-            h.q.settle();
+            h.q.wake_patient();
             h.q.arm(b.upto(slots));
         }
     }

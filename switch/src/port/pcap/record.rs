@@ -14,7 +14,7 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::{Parker, Unparker};
 use pcap_file::PcapError;
 use valecast_ring::doorbell::Kick;
-use valecast_ring::notify;
+use valecast_ring::notify::{self, Pairing};
 
 use super::sink::{self, Sink};
 use crate::frame::{Burst, Entry};
@@ -85,7 +85,7 @@ impl Egress for Recorder {
     fn unclaim(&self, _burst: &Burst, list: &[Entry], _lane: usize) {
         self.0.give_back(list.len());
         // Another worker may have found nothing while this one held it.
-        if notify::wanted(&self.0.starved) {
+        if notify::wanted(&self.0.starved, Pairing::Fences) {
             self.0.room.ring();
         }
     }
@@ -111,14 +111,18 @@ impl Egress for Recorder {
                 tally.tx_error += 1;
             }
         }
-        if notify::wanted_if(&s.asleep, || s.queue.len() >= WAKE) {
-            s.writer.unpark();
-        }
+        self.wake();
         tally
     }
 
-    fn settle(&self) {
-        if notify::wanted(&self.0.asleep) {
+    fn wake(&self) {
+        if notify::noticed_if(&self.0.asleep, || self.0.queue.len() >= WAKE) {
+            self.0.writer.unpark();
+        }
+    }
+
+    fn wake_patient(&self) {
+        if notify::noticed_if(&self.0.asleep, || true) {
             self.0.writer.unpark();
         }
     }
@@ -158,7 +162,7 @@ impl Writer {
             // ORDERING: Acquire pairs with the Release in `Lifeline`.
             let closed = self.shared.closed.load(Ordering::Acquire);
             while self.batch() {}
-            if notify::wanted(&self.shared.starved) {
+            if notify::wanted(&self.shared.starved, Pairing::Fences) {
                 self.shared.room.ring();
             }
             if closed {
@@ -191,7 +195,8 @@ impl Writer {
             }
         }
         self.shared.give_back(n);
-        if notify::wanted_if(&self.shared.starved, || self.shared.has_room()) {
+        notify::settle();
+        if notify::noticed_if(&self.shared.starved, || self.shared.has_room()) {
             self.shared.room.ring();
         }
         n > 0
@@ -238,7 +243,8 @@ impl Writer {
         }
         let s = &self.shared;
         // ORDERING: Acquire, as in `run`.
-        if notify::arm(&s.asleep, || !s.queue.is_empty() || s.closed.load(Ordering::Acquire)) {
+        if notify::arm(&s.asleep, Pairing::Fences, || !s.queue.is_empty() || s.closed.load(Ordering::Acquire))
+        {
             left.map_or_else(|| self.parker.park(), |t| self.parker.park_timeout(t));
             notify::disarm(&s.asleep);
         }

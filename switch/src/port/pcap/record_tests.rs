@@ -38,7 +38,8 @@ fn a_full_queue_takes_no_more_and_tells_of_room() {
     for n in claimed {
         total += o.egress.put(&b, &list[..n], 0, 1).frames;
     }
-    o.egress.settle();
+    valecast_ring::notify::settle();
+    o.egress.wake_patient();
     // Everything is written before the port is gone.
     drop(o);
     assert_eq!(load::load(&path).unwrap().frames.len() as u64, total);
@@ -68,14 +69,16 @@ fn nothing_is_lost_between_busy_workers_and_a_sleeping_one() {
                         e.put(&b, &rest[..n], 0, 1);
                         rest = &rest[n..];
                         if n == 0 && e.arm_room(0) {
-                            e.settle();
+                            valecast_ring::notify::settle();
+                            e.wake_patient();
                             let mut events = [EpollEvent::empty(); 1];
                             let n = epoll.wait(&mut events, 5000u16).unwrap();
                             assert!(n > 0 && Instant::now() < deadline, "a wake-up was lost");
                         }
                     }
                 }
-                e.settle();
+                valecast_ring::notify::settle();
+                e.wake_patient();
             });
         }
     });
@@ -110,7 +113,8 @@ fn a_full_disk_is_counted() {
     loop {
         let n = o.egress.claim(&b, &list, 0);
         let t = o.egress.put(&b, &list[..n], 0, 1);
-        o.egress.settle();
+        valecast_ring::notify::settle();
+        o.egress.wake_patient();
         if t.tx_error > 0 {
             assert_eq!(t.tx_error, n as u64);
             break;
