@@ -1,36 +1,21 @@
 //! The forwarding path by itself: plan and deliver a burst, without rings and threads. `cargo bench`.
 #![allow(missing_docs)] // criterion's macros make items without docs
 
-use std::sync::Arc;
-
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use valecast_config::{MeterMode, Overflow};
-use valecast_switch::counters::PortStats;
+use valecast_bench::rig::port_entry;
+use valecast_config::MeterMode;
 use valecast_switch::deliver::{Outcome, deliver};
 use valecast_switch::fdb::{Fdb, key};
 use valecast_switch::frame::Burst;
 use valecast_switch::meter::Meter;
 use valecast_switch::plan::{Context, Plan};
 use valecast_switch::port::null;
-use valecast_switch::tables::{Bucket, GroupEntry, PortEntry, Tables, VlanPolicy};
+use valecast_switch::route::LastRoute;
+use valecast_switch::tables::{Bucket, GroupEntry, PortEntry, Tables};
 
 fn port(id: u16) -> PortEntry {
     let egress = null::open().egress;
-    PortEntry {
-        id,
-        caps: egress.caps(),
-        egress: Some(egress),
-        overflow: Overflow::Drop,
-        vlan: VlanPolicy::Open,
-        learn: true,
-        mac_limit: 0,
-        allowed: None,
-        limit: None,
-        mirror_in: vec![],
-        mirror_out: vec![],
-        floods: true,
-        stats: Arc::new(PortStats::new(1)),
-    }
+    port_entry(id, egress.caps(), egress)
 }
 
 fn tables(ports: u16) -> Tables {
@@ -87,7 +72,7 @@ fn forward(c: &mut Criterion) {
             let data = frames(n, 64, dst);
             g.throughput(Throughput::Elements(n as u64));
             let (mut burst, mut plan) = (Burst::default(), Plan::default());
-            let mut out = Outcome::default();
+            let (mut out, mut last) = (Outcome::default(), LastRoute::default());
             g.bench_with_input(BenchmarkId::new(name, n), &data, |b, data| {
                 b.iter(|| {
                     burst.clear();
@@ -97,7 +82,7 @@ fn forward(c: &mut Criterion) {
                     }
                     if let Some(from) = t.port(0) {
                         let cx = Context { tables: &t, fdb: &fdb, port: from, lane: 0, worker: 0, now: 1 };
-                        plan.make(cx, &mut burst);
+                        plan.make(cx, &mut burst, &mut last);
                         deliver(cx, &burst, &mut plan, &mut out);
                     }
                     out.consumed

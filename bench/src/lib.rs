@@ -8,6 +8,7 @@
 //! - [`source`] and [`run_tx`]: frames into transmit rings; [`stamp`]: numbers and times they carry.
 //! - [`run_rx`], [`run_ping`], [`run_pong`]: the other ends; [`seq`] finds loss and reordering.
 //! - [`hist`], [`picture`], [`plot`], [`hlog`]: latencies, and how they are shown.
+//! - [`rig`]: the forwarding path without threads, for counting and micro-benchmarks.
 //! - [`report`]: a run in numbers; [`run`], [`team`], [`signal`]: limits, threads, stopping.
 //!
 //! ```no_run
@@ -42,6 +43,7 @@ mod ping_config;
 pub mod plot;
 pub mod pong;
 pub mod report;
+pub mod rig;
 pub mod rng;
 pub mod run;
 pub mod rx;

@@ -11,6 +11,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use crossbeam::utils::CachePadded;
 use foldhash::fast::FixedState;
 
 use crate::mac::MacBits;
@@ -69,6 +70,7 @@ pub struct Fdb {
     evictions: AtomicU64,
     moves: AtomicU64,
     ageing: AtomicU32,
+    generation: CachePadded<AtomicU64>,
 }
 
 /// The key of an address in a VLAN.
@@ -93,6 +95,7 @@ impl Fdb {
             evictions: AtomicU64::new(0),
             moves: AtomicU64::new(0),
             ageing: AtomicU32::new(ageing),
+            generation: CachePadded::default(),
         }
     }
 
@@ -113,6 +116,18 @@ impl Fdb {
     fn slots(&self, key: u64) -> impl Iterator<Item = &Slot> {
         let line = self.line(key);
         self.lines[line].0.iter().chain(self.lines[line ^ 1].0.iter())
+    }
+
+    /// Changes whenever an address comes, moves or goes; not when one is seen again.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        // ORDERING: Acquire pairs with the Release in `changed`.
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn changed(&self) {
+        // ORDERING: Release: whoever sees the new number sees what changed.
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     #[inline]
@@ -164,6 +179,7 @@ impl Fdb {
                 self.quota(if won { old as u16 } else { port }).fetch_sub(1, Ordering::Relaxed);
                 if won {
                     self.moves.fetch_add(1, Ordering::Relaxed);
+                    self.changed();
                 }
                 return Learned::Moved;
             }
@@ -222,6 +238,7 @@ impl Fdb {
         }
         s.val.store(val, Ordering::Relaxed);
         s.key.store(key, Ordering::Release);
+        self.changed();
         true
     }
 
@@ -253,6 +270,7 @@ impl Fdb {
                 let last = s.val.load(Ordering::Relaxed);
                 self.quota(last as u16).fetch_sub(1, Ordering::Relaxed);
                 s.key.store(0, Ordering::Release);
+                self.changed();
             }
         }
     }
@@ -267,6 +285,7 @@ impl Fdb {
     /// Sets the ageing time in seconds (0: never).
     pub fn set_ageing(&self, secs: u32) {
         self.ageing.store(secs, Ordering::Relaxed);
+        self.changed();
     }
 
     /// All entries.

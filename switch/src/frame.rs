@@ -77,6 +77,20 @@ impl VnetHdr {
     }
 }
 
+/// What makes frames alike: addresses, type and VLAN tag. The last two bytes of a head count only if they belong to
+/// a tag.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadKey(u128);
+
+impl HeadKey {
+    #[inline(always)]
+    fn of(head: &[u8; HEAD]) -> Self {
+        let w = u128::from_le_bytes(*head);
+        let tagged = (w >> 96) as u16 == u16::from_le_bytes([0x81, 0]);
+        Self(if tagged { w } else { w & (u128::MAX >> 16) })
+    }
+}
+
 /// One frame: private head, then the rest in the sender's memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame {
@@ -194,24 +208,68 @@ impl Burst {
         self.odd
     }
 
-    /// How many frames from `from` on have the same addresses, type and (if there is one) VLAN tag as frame
-    /// `like`. Only heads are compared: see [`Burst::is_odd`].
+    /// What frame `i` is compared by.
     #[inline]
-    pub fn alike(&self, like: usize, from: usize) -> usize {
-        let key = |h: &[u8; HEAD]| {
-            let w = u128::from_le_bytes(*h);
-            // The last two bytes are payload unless there is a tag in front of them.
-            if h[12..14] == [0x81, 0] { w } else { w & (u128::MAX >> 16) }
-        };
-        let want = key(&self.heads[like]);
-        self.heads[from..self.taken].iter().take_while(|h| key(h) == want).count()
+    pub fn head_key(&self, i: usize) -> HeadKey {
+        HeadKey::of(&self.heads[i])
+    }
+
+    /// How many frames from `from` on have this key. Only heads are compared: see [`Burst::is_odd`].
+    #[inline]
+    pub fn alike(&self, key: HeadKey, from: usize) -> usize {
+        self.heads[from..self.taken].iter().take_while(|h| HeadKey::of(h) == key).count()
+    }
+
+    /// Adds plain frames of one slot each, as many as `next` gives from its first on, at most `most`; how many.
+    /// This is the fast way in: whatever is special about a frame is left to [`Burst::push`].
+    ///
+    /// # Safety
+    /// As for [`Burst::push`], and frames must be at least [`HEAD`] bytes long.
+    #[inline(always)]
+    pub unsafe fn push_plain(
+        &mut self,
+        most: usize,
+        mut next: impl FnMut(u32) -> Option<(*const u8, usize)>,
+    ) -> u32 {
+        let first = self.taken;
+        let most = most.min(MAX_BURST - first);
+        debug_assert!(self.frames.len() == first, "derived frames come after those taken");
+        self.frames.reserve(most);
+        let (mut bytes, mut longest, mut n) = (0, self.longest, 0);
+        let room = self.frames.spare_capacity_mut().iter_mut().zip(&mut self.heads[first..first + most]);
+        for (frame, head) in room {
+            let Some((data, len)) = next(n) else { break };
+            // SAFETY: 16 bytes are readable; read once, by a copy that tolerates a racing writer.
+            *head = unsafe { data.cast::<[u8; HEAD]>().read_unaligned() };
+            frame.write(Frame {
+                head: head.as_ptr(),
+                // SAFETY: inside the frame, or one past its end.
+                tail: unsafe { data.add(HEAD) },
+                head_len: HEAD as u16,
+                slots: 1,
+                tail_len: (len - HEAD) as u32,
+                vnet: 0,
+                no_learn: false,
+                reject: None,
+            });
+            bytes += len as u64;
+            longest = longest.max(len);
+            n += 1;
+        }
+        self.taken = first + n as usize;
+        // SAFETY: the `n` frames after those before were written just now.
+        unsafe { self.frames.set_len(self.taken) };
+        self.bytes += bytes;
+        self.slots += n;
+        self.longest = longest;
+        n
     }
 
     /// Adds a frame of `len` bytes at `data`, which took `slots` slots of its source.
     ///
     /// # Safety
     /// `data` must stay readable for `len` bytes until the burst is cleared. Others may write there.
-    #[inline(always)]
+    #[inline]
     pub unsafe fn push(&mut self, data: *const u8, len: usize, slots: u16) {
         let i = self.taken;
         if i >= MAX_BURST {

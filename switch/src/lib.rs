@@ -7,6 +7,7 @@
 //! - [`worker`]: the threads that take bursts, turn after turn;
 //! - [`pipeline`]: what is done with each burst, in these steps:
 //! - [`plan`]: classify, learn ([`fdb`]), match groups, pay meters ([`meter`]), sort by destination;
+//! - [`route`]: where a source's last frames went, for those that are like them;
 //! - [`offload`]: segments and checksums for receivers that need them made;
 //! - [`deliver`]: claim room, copy once, publish, count ([`counters`]);
 //! - [`tables`]: the snapshot that all of this looks things up in.
@@ -27,6 +28,7 @@ pub mod offload;
 pub mod pipeline;
 pub mod plan;
 pub mod port;
+pub mod route;
 pub mod switch;
 pub mod tables;
 pub mod worker;

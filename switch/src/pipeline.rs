@@ -4,6 +4,7 @@ use crate::deliver::{Outcome, deliver};
 use crate::frame::Burst;
 use crate::plan::{Context, Plan};
 use crate::port::Ingress;
+use crate::route::LastRoute;
 use crate::tables::PortId;
 
 /// The memory that bursts are worked on in, one after another. Each thread that forwards has its own.
@@ -26,16 +27,22 @@ pub struct Served {
 }
 
 impl Pipeline {
-    /// Takes up to `max` frames from `ingress` and forwards them as `cx` says.
+    /// Takes up to `max` frames from `ingress`, whose last route is `last`, and forwards them as `cx` says.
     #[inline]
-    pub fn serve<I: Ingress + ?Sized>(&mut self, cx: Context<'_>, ingress: &mut I, max: usize) -> Served {
+    pub fn serve<I: Ingress + ?Sized>(
+        &mut self,
+        cx: Context<'_>,
+        ingress: &mut I,
+        last: &mut LastRoute,
+        max: usize,
+    ) -> Served {
         self.burst.clear();
         ingress.take(&mut self.burst, max, cx.now);
         let taken = self.burst.taken();
         if taken == 0 {
             return Served { taken, done: 0, hold_until: None };
         }
-        self.plan.make(cx, &mut self.burst);
+        self.plan.make(cx, &mut self.burst, last);
         deliver(cx, &self.burst, &mut self.plan, &mut self.outcome);
         let done = self.outcome.consumed;
         if done > 0 {

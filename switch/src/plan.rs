@@ -11,11 +11,12 @@ use valecast_config::MeterMode;
 use crate::clock;
 use crate::counters::Cause;
 use crate::fdb::{Fdb, Learned, key};
-use crate::frame::{Burst, Entry, Frame};
+use crate::frame::{Burst, Entry, Frame, HEAD};
 use crate::mac;
 use crate::meter::{Meter, Turn};
 use crate::offload;
-use crate::tables::{PortEntry, PortId, Tables, TagOp};
+use crate::route::{Known, LastRoute};
+use crate::tables::{PortEntry, PortId, Tables, TagOp, VlanPolicy};
 
 /// Where and when a burst is worked on.
 #[derive(Clone, Copy)]
@@ -53,20 +54,9 @@ pub struct Plan {
     pub learn_refused: u64,
     /// Frames that matched a group, with the group's place in the tables.
     pub group_hits: Vec<(Range<u16>, usize)>,
-    /// Where the frame before went, if others like it may follow unasked.
-    again: Again,
     meters: Vec<(Arc<Meter>, Turn)>,
     debits: Vec<(u16, u16, u32)>,
     made: Vec<Made>,
-}
-
-/// What became of a frame that went to its receivers as it was, and nowhere else.
-#[derive(Default)]
-struct Again {
-    valid: bool,
-    /// Receivers, and the longest frame that each takes.
-    to: Vec<(PortId, usize)>,
-    group: Option<usize>,
 }
 
 /// A derived frame, remembered so that a flood makes it once.
@@ -100,36 +90,48 @@ impl Plan {
         self.meters.clear();
         self.debits.clear();
         self.made.clear();
-        self.again.valid = false;
         self.cut = frames as u16;
         self.hold_until = None;
         self.learn_refused = 0;
     }
 
-    /// Decides for all of `burst`.
-    pub fn make(&mut self, cx: Context<'_>, burst: &mut Burst) {
+    /// Decides for all of `burst`. `last` is the source's own, from burst to burst.
+    pub fn make(&mut self, cx: Context<'_>, burst: &mut Burst, last: &mut LastRoute) {
         let Context { tables: t, fdb, port, now, .. } = cx;
         let n = burst.taken();
         self.reset(t.ports.len(), n);
         let secs = clock::secs(now);
         let mut last_src = 0u64;
         let unasked = port.limit.is_none() && port.mirror_in.is_empty() && !burst.is_odd();
+        let known = Known { tables: t.version, addresses: fdb.generation(), secs };
+        last.check(known);
+        let open = unasked && port.allowed.is_none() && matches!(port.vlan, VlanPolicy::Open);
         let mut i = 0;
         while i < n {
-            if self.again.valid {
-                let like = burst.alike(i - 1, i);
-                self.place_again(burst, i as u16..(i + like) as u16);
+            if unasked && let Some(key) = last.head() {
+                let like = burst.alike(key, i);
+                self.place_again(burst, i as u16..(i + like) as u16, last);
                 i += like;
                 if i == n {
                     break;
                 }
             }
-            self.again.valid = false;
+            if i + AHEAD < n {
+                look_ahead(fdb, port, burst.head(i + AHEAD), last_src);
+            }
+            if open && let Some((to, max)) = self.hop(cx, burst.head(i), &mut last_src) {
+                let like = burst.head_key(i);
+                let end = i + 1 + burst.alike(like, i + 1);
+                self.place_run(burst, to, i as u16..end as u16, max);
+                i = end;
+                if i == n {
+                    last.begin(like, known);
+                    last.to.push((to, max));
+                }
+                continue;
+            }
             let orig = i as u16;
             i += 1;
-            if i + AHEAD < n {
-                look_ahead(fdb, port, burst.head(i + AHEAD));
-            }
             let f = burst.frames[usize::from(orig)];
             if let Some(cause) = f.reject {
                 self.in_drops.push((orig, cause));
@@ -156,18 +158,20 @@ impl Plan {
                     Paid::Held => return,
                 }
             }
+            last.begin(burst.head_key(usize::from(orig)), known);
+            if !unasked {
+                last.spoil();
+            }
             let src_key = key(src, vlan);
             if src_key != last_src && port.learn && !f.no_learn && !mac::is_group(src) {
                 last_src = src_key;
                 if fdb.learn(src_key, port.id, secs, port.mac_limit) == Learned::Refused {
                     self.learn_refused += 1;
+                    last.spoil();
                 }
             }
             let seen = Seen { orig, vlan, tag };
-            self.again.to.clear();
-            self.again.group = None;
-            self.again.valid = unasked;
-            if let Routed::Held = self.route(cx, burst, seen, dst) {
+            if let Routed::Held = self.route(cx, burst, seen, dst, last) {
                 return;
             }
             for m in &port.mirror_in {
@@ -176,29 +180,67 @@ impl Plan {
         }
     }
 
-    /// Places frames like the one before where that one went.
-    fn place_again(&mut self, burst: &Burst, frames: Range<u16>) {
+    /// Places frames where the last one like them went.
+    fn place_again(&mut self, burst: &Burst, frames: Range<u16>, last: &LastRoute) {
         if frames.is_empty() {
             return;
         }
-        let to = std::mem::take(&mut self.again.to);
-        for &(p, max) in &to {
-            if burst.longest() <= max {
-                // The frame before is on this list already, so the port is among those touched.
-                let list = &mut self.lists[usize::from(p)];
-                list.extend(frames.clone().map(|i| Entry { orig: i, frame: i }));
-            } else {
-                frames.clone().for_each(|i| self.place(burst, p, i, i, max));
-            }
+        for &(p, max) in &last.to {
+            self.place_run(burst, p, frames.clone(), max);
         }
-        self.again.to = to;
-        if let Some(g) = self.again.group {
+        if let Some(g) = last.group {
             self.group_hits.push((frames, g));
         }
     }
 
-    /// Places one frame. What makes it differ from its like clears `again`.
-    fn route(&mut self, cx: Context<'_>, burst: &mut Burst, seen: Seen, dst: u64) -> Routed {
+    /// Places frames on one port, as they are.
+    #[inline]
+    fn place_run(&mut self, burst: &Burst, to: PortId, frames: Range<u16>, max: usize) {
+        if burst.longest() > max {
+            frames.for_each(|i| self.place(burst, to, i, i, max));
+            return;
+        }
+        let list = &mut self.lists[usize::from(to)];
+        if list.is_empty() {
+            self.touched.push(to);
+        }
+        list.extend(frames.map(|i| Entry { orig: i, frame: i }));
+    }
+
+    /// The short way for the common frame: untagged, from a port that lets everything in, to a known address
+    /// behind a port that takes it as it is. Its receiver, and the longest frame that one takes.
+    #[inline]
+    fn hop(&mut self, cx: Context<'_>, head: &[u8; HEAD], last_src: &mut u64) -> Option<(PortId, usize)> {
+        let Context { tables: t, fdb, port, now, .. } = cx;
+        let (src, dst) = (mac::src(head), mac::dst(head));
+        if head[12..14] == [0x81, 0] || mac::is_group(dst) || mac::is_group(src) {
+            return None;
+        }
+        if !t.groups.is_empty() && t.group(dst, port.id).is_some() {
+            return None;
+        }
+        let (secs, src_key) = (clock::secs(now), key(src, 0));
+        if src_key != *last_src && port.learn {
+            if fdb.learn(src_key, port.id, secs, port.mac_limit) == Learned::Refused {
+                // Each such frame is to be counted.
+                return None;
+            }
+            *last_src = src_key;
+        }
+        let to = fdb.lookup(key(dst, 0), secs).filter(|to| *to != port.id)?;
+        let dest = t.port(to).filter(|d| d.takes_untagged())?;
+        Some((to, dest.caps.max_frame))
+    }
+
+    /// Places one frame, and notes in `last` where, or that others like it must not follow.
+    fn route(
+        &mut self,
+        cx: Context<'_>,
+        burst: &mut Burst,
+        seen: Seen,
+        dst: u64,
+        last: &mut LastRoute,
+    ) -> Routed {
         let Context { tables: t, fdb, port, now, .. } = cx;
         let orig = seen.orig;
         if !t.groups.is_empty()
@@ -206,7 +248,7 @@ impl Plan {
         {
             let g = &t.groups[place];
             if let Some(m) = &g.meter {
-                self.again.valid = false;
+                last.spoil();
                 match self.pay(m, orig, burst.frames[usize::from(orig)].len(), now) {
                     Paid::Yes => {}
                     Paid::Dropped => return Routed::Done,
@@ -214,25 +256,25 @@ impl Plan {
                 }
             }
             self.group_hits.push((orig..orig + 1, place));
-            self.again.group = Some(place);
+            last.group = Some(place);
             let mut any = false;
             for b in g.buckets.iter().filter(|b| b.port != port.id) {
-                any |= self.emit(t, burst, b.port, seen, b.set_dst);
+                any |= self.emit(t, burst, b.port, seen, b.set_dst, last);
             }
             if !any {
-                self.refuse(orig, Cause::NoDestination);
+                self.refuse(last, orig, Cause::NoDestination);
             }
             return Routed::Done;
         }
         if !mac::is_group(dst) {
             match fdb.lookup(key(dst, seen.vlan), clock::secs(now)) {
                 Some(p) if p == port.id => {
-                    self.refuse(orig, Cause::OwnPort);
+                    self.refuse(last, orig, Cause::OwnPort);
                     return Routed::Done;
                 }
                 Some(p) => {
-                    if !self.emit(t, burst, p, seen, None) {
-                        self.refuse(orig, Cause::Vlan);
+                    if !self.emit(t, burst, p, seen, None, last) {
+                        self.refuse(last, orig, Cause::Vlan);
                     }
                     return Routed::Done;
                 }
@@ -242,22 +284,30 @@ impl Plan {
         let mut any = false;
         for &p in &t.flood {
             if p != port.id {
-                any |= self.emit(t, burst, p, seen, None);
+                any |= self.emit(t, burst, p, seen, None, last);
             }
         }
         if !any {
-            self.refuse(orig, Cause::NoDestination);
+            self.refuse(last, orig, Cause::NoDestination);
         }
         Routed::Done
     }
 
-    fn refuse(&mut self, orig: u16, cause: Cause) {
-        self.again.valid = false;
+    fn refuse(&mut self, last: &mut LastRoute, orig: u16, cause: Cause) {
+        last.spoil();
         self.in_drops.push((orig, cause));
     }
 
     /// Places a copy on `to` as its VLAN policy wants it. `false`: `to` does not carry the VLAN.
-    fn emit(&mut self, t: &Tables, burst: &mut Burst, to: PortId, seen: Seen, set: Option<[u8; 6]>) -> bool {
+    fn emit(
+        &mut self,
+        t: &Tables,
+        burst: &mut Burst,
+        to: PortId,
+        seen: Seen,
+        set: Option<[u8; 6]>,
+        last: &mut LastRoute,
+    ) -> bool {
         let Some(dest) = t.port(to) else { return false };
         let Some(op) = dest.vlan.emit(seen.vlan, seen.tag) else { return false };
         let plain = op == TagOp::Keep && set.is_none() && dest.egress.is_some() && dest.mirror_out.is_empty();
@@ -265,9 +315,9 @@ impl Plan {
         // A group may name a port twice: its list would not stay in the order of the frames.
         let first = self.lists[usize::from(to)].last().is_none_or(|e| e.orig != seen.orig);
         if plain && fits && first {
-            self.again.to.push((to, dest.caps.max_frame));
+            last.to.push((to, dest.caps.max_frame));
         } else {
-            self.again.valid = false;
+            last.spoil();
         }
         self.copy_to(t, burst, to, seen, op, set);
         for m in &dest.mirror_out {
@@ -434,10 +484,13 @@ const AHEAD: usize = 4;
 
 /// Asks for the lines of the forwarding table that a coming frame will need.
 #[inline]
-fn look_ahead(fdb: &Fdb, port: &PortEntry, head: &[u8; 16]) {
+fn look_ahead(fdb: &Fdb, port: &PortEntry, head: &[u8; HEAD], last_src: u64) {
     let vlan = port.vlan.classify(None).unwrap_or(0);
     fdb.prefetch(key(mac::dst(head), vlan));
-    fdb.prefetch(key(mac::src(head), vlan));
+    let src = key(mac::src(head), vlan);
+    if src != last_src {
+        fdb.prefetch(src);
+    }
 }
 
 enum Paid {
@@ -445,3 +498,7 @@ enum Paid {
     Dropped,
     Held,
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

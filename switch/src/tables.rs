@@ -44,6 +44,14 @@ pub struct PortEntry {
     pub stats: Arc<PortStats>,
 }
 
+impl PortEntry {
+    /// Whether untagged frames of VLAN 0 leave here as they are, and nowhere else with them.
+    #[inline]
+    pub fn takes_untagged(&self) -> bool {
+        matches!(self.vlan, VlanPolicy::Open) && self.egress.is_some() && self.mirror_out.is_empty()
+    }
+}
+
 /// Which VLANs a port carries, as bits.
 #[derive(Clone, Debug)]
 pub enum VlanPolicy {
@@ -145,6 +153,8 @@ pub struct GroupEntry {
 /// The snapshot.
 #[derive(Default)]
 pub struct Tables {
+    /// Its number; no two snapshots of a switch have the same.
+    pub version: u64,
     /// By number.
     pub ports: Vec<Option<PortEntry>>,
     /// Numbers of the ports that floods go to.

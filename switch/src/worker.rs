@@ -21,6 +21,7 @@ use crate::fdb::Fdb;
 use crate::pipeline::Pipeline;
 use crate::plan::Context;
 use crate::port::{Egress, Ingress};
+use crate::route::LastRoute;
 use crate::tables::{PortId, Tables};
 
 /// Turns, or frames, between looks at the clock and at the flags of those who may sleep. A clock and a fence for
@@ -87,6 +88,7 @@ struct Source {
     port: PortId,
     lane: usize,
     ingress: Box<dyn Ingress>,
+    last_route: LastRoute,
     state: State,
     last_work: u64,
     /// Its sender may have gone to sleep since it was told of room.
@@ -258,7 +260,7 @@ impl Worker {
         };
         let cx =
             Context { tables: t, fdb: &self.setup.fdb, port, lane: s.lane, worker: self.setup.index, now };
-        let served = self.pipeline.serve(cx, &mut *s.ingress, self.setup.burst);
+        let served = self.pipeline.serve(cx, &mut *s.ingress, &mut s.last_route, self.setup.burst);
         if served.taken == 0 {
             self.idle(s, now);
             return 0;
@@ -454,7 +456,15 @@ impl Worker {
     fn add(&mut self, port: PortId, lane: usize, ingress: Box<dyn Ingress>) {
         let id = self.sources.iter().position(Option::is_none).unwrap_or(self.sources.len());
         self.watch(ingress.fd().into_iter().collect(), id as u64);
-        let source = Source { port, lane, ingress, state: State::Active, last_work: now_ns(), loose: false };
+        let source = Source {
+            port,
+            lane,
+            ingress,
+            state: State::Active,
+            last_work: now_ns(),
+            loose: false,
+            last_route: LastRoute::default(),
+        };
         if id == self.sources.len() {
             self.sources.push(None);
         }

@@ -13,6 +13,7 @@ use valecast_switch::meter::Meter;
 use valecast_switch::offload;
 use valecast_switch::plan::{Context, Plan};
 use valecast_switch::port::{Caps, Egress, Tally};
+use valecast_switch::route::LastRoute;
 use valecast_switch::tables::{Bucket, GroupEntry, PortEntry, Tables, VlanPolicy};
 
 /// Groups of the tables: any port, and only port 0.
@@ -130,7 +131,7 @@ pub fn frame_parser(data: &[u8]) {
         rest = &r[take..];
     }
     let (t, fdb) = (tables(shape), Fdb::new(64, 300, 7));
-    let (mut plan, mut out) = (Plan::default(), Outcome::default());
+    let (mut plan, mut out, mut last) = (Plan::default(), Outcome::default(), LastRoute::default());
     let mut burst = Burst::default();
     let from = t.port(0).expect("port 0");
     let (mut first, mut now) = (0, 0u64);
@@ -145,10 +146,11 @@ pub fn frame_parser(data: &[u8]) {
             }
         }
         let cx = Context { tables: &t, fdb: &fdb, port: from, lane: 0, worker: 0, now };
-        plan.make(cx, &mut burst);
+        plan.make(cx, &mut burst, &mut last);
         deliver(cx, &burst, &mut plan, &mut out);
         first += out.consumed;
-        now += 1_000_000_000;
+        // Some rounds share a second, and with it what is remembered of the one before.
+        now += 400_000_000;
     }
     books(&t);
     // And straight into the segmenter, whatever the plan thought of it.

@@ -228,6 +228,7 @@ impl RxQueue {
     }
 
     #[cold]
+    #[inline(never)]
     fn first_buf(&self, slot: u32) -> u32 {
         self.resets.fetch_add(1, Ordering::Relaxed);
         self._region.layout().first_buf(self.ring, slot)
@@ -314,17 +315,11 @@ impl RxWriter<'_> {
         debug_assert!(head_len + tail_len <= self.view.max_len as usize);
         let slot = pos as u32 & self.mask;
         let mut idx = self.view.desc(slot).buf_idx;
-        let buf = match self.view.buf(idx) {
-            Some(b) => b,
-            None => {
-                // The client scribbled over its slot: give it the buffer it began with.
-                idx = self.queue.first_buf(slot);
-                match self.view.buf(idx) {
-                    Some(b) => b,
-                    None => return,
-                }
-            }
-        };
+        if !self.view.has_buf(idx) {
+            // The client scribbled over its slot: give it the buffer it began with.
+            idx = self.queue.first_buf(slot);
+        }
+        let Some(buf) = self.view.buf(idx) else { return };
         // SAFETY: `buf` has `stride` bytes inside the region and the caller vouches for the sources. The
         // regions of two ports are different mappings, and within one a client only harms itself, so
         // overlap is met with `copy`, not `copy_nonoverlapping`, where it can happen (own buffers).

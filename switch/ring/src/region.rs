@@ -270,10 +270,17 @@ impl RingView {
         self.slot(slot).store(d.bits(), Ordering::Relaxed);
     }
 
+    /// Whether there is a buffer `idx` that frames may use.
+    #[inline(always)]
+    pub fn has_buf(&self, idx: u32) -> bool {
+        // One comparison: smaller indices wrap round.
+        idx.wrapping_sub(FIRST_BUF) < self.nbufs - FIRST_BUF
+    }
+
     /// The buffer `idx`, if there is one that frames may use.
-    #[inline]
+    #[inline(always)]
     pub fn buf(&self, idx: u32) -> Option<NonNull<u8>> {
-        if idx < FIRST_BUF || idx >= self.nbufs {
+        if !self.has_buf(idx) {
             return None;
         }
         // SAFETY: idx < nbufs, so the whole buffer lies inside the region.
@@ -384,7 +391,11 @@ unsafe fn copy_odd(src: *const u8, dst: *mut u8, len: usize) {
     unsafe { std::ptr::copy_nonoverlapping(src, dst, len) }
 }
 
-type Block = [u64; 2];
+/// What one register moves. As an array of words, blocks would travel by way of the stack.
+#[cfg(target_arch = "x86_64")]
+type Block = std::arch::x86_64::__m128i;
+#[cfg(not(target_arch = "x86_64"))]
+type Block = u128;
 
 #[inline(always)]
 unsafe fn load(p: *const u8) -> Block {

@@ -8,10 +8,12 @@ use valecast_ring::host::{RxQueue, RxWriter, TxQueue};
 
 use super::{Caps, Egress, Ingress, Tally};
 use crate::counters::Cause;
-use crate::frame::{Burst, Entry, MAX_BURST};
+use crate::frame::{Burst, Entry, Frame, HEAD, MAX_BURST};
 
 /// How far ahead buffers are asked for.
 const AHEAD: u32 = 8;
+/// Flags of slots that need a look of their own.
+const SPECIAL: SlotFlags = SlotFlags::MORE_FRAG.union(SlotFlags::NO_LEARN);
 
 /// A client's transmit ring.
 pub struct RingIngress {
@@ -46,8 +48,19 @@ pub(super) unsafe fn take_slots(
     }
     let mut i = 0;
     while i < pending && burst.taken() < max {
-        if i + AHEAD < pending {
-            prefetch(i + AHEAD);
+        let plain = |k: u32| {
+            let at = i + k;
+            if at + AHEAD < pending {
+                prefetch(at + AHEAD);
+            }
+            let (data, len, flags) = slot(at)?;
+            (len >= HEAD && !flags.intersects(SPECIAL)).then_some((data, len))
+        };
+        let most = (max - burst.taken()).min((pending - i) as usize);
+        // SAFETY: the caller vouches for what `slot` returns, and short frames are left out.
+        i += unsafe { burst.push_plain(most, plain) };
+        if i == pending || burst.taken() == max {
+            return;
         }
         match slot(i) {
             Some((_, _, flags)) if flags.contains(SlotFlags::MORE_FRAG) => {
@@ -179,7 +192,11 @@ impl RingEgress {
     }
 
     fn queue(&self, lane: usize) -> &RxQueue {
-        &self.queues[lane % self.queues.len()]
+        match self.queues.as_slice() {
+            // A division costs more than a small burst's copy.
+            [one] => one,
+            more => &more[lane % more.len()],
+        }
     }
 
     #[inline]
@@ -195,8 +212,17 @@ impl RingEgress {
         list.iter().map(|e| self.cost(burst, *e)).sum()
     }
 
-    /// A frame longer than a buffer, over several slots. Slots written.
-    #[cold]
+    /// Frames of which some are longer than a buffer. Bytes written.
+    fn write_mixed(&self, w: RxWriter<'_>, burst: &Burst, list: &[Entry], start: u64) -> u64 {
+        let (mut pos, mut bytes) = (start, 0);
+        for e in list {
+            bytes += burst.frames[usize::from(e.frame)].len() as u64;
+            pos += u64::from(self.write_long(&w, burst, *e, pos));
+        }
+        bytes
+    }
+
+    /// A frame over as many slots as it takes. Slots written.
     fn write_long(&self, w: &RxWriter<'_>, burst: &Burst, e: Entry, pos: u64) -> u32 {
         let f = &burst.frames[usize::from(e.frame)];
         let n = self.cost(burst, e);
@@ -217,6 +243,33 @@ impl RingEgress {
         }
         n
     }
+}
+
+/// Frames of one slot each, into consecutive positions. Bytes written. A function of its own, so that the loop has
+/// all registers to itself.
+///
+/// # Safety
+/// Frames of `list` are readable and no longer than a slot, and `list.len()` positions from `start` on are reserved.
+#[inline(never)]
+unsafe fn write_plain(w: RxWriter<'_>, frames: &[Frame], list: &[Entry], start: u64) -> u64 {
+    let end = start + list.len() as u64;
+    let (mut pos, mut bytes) = (start, 0);
+    for p in start..end.min(start + u64::from(AHEAD)) {
+        w.prefetch(p);
+    }
+    for e in list {
+        if pos + u64::from(AHEAD) < end {
+            w.prefetch(pos + u64::from(AHEAD));
+        }
+        w.prefetch_slots(pos + 2 * u64::from(AHEAD));
+        let f = &frames[usize::from(e.frame)];
+        let (head_len, tail_len) = (usize::from(f.head_len), f.tail_len as usize);
+        bytes += (head_len + tail_len) as u64;
+        // SAFETY: head and tail are readable, and the position reserved, as the caller says.
+        unsafe { w.write(pos, f.head, head_len, f.tail, tail_len, SlotFlags::empty()) };
+        pos += 1;
+    }
+    bytes
 }
 
 impl Egress for RingEgress {
@@ -255,29 +308,12 @@ impl Egress for RingEgress {
         let q = self.queue(lane);
         let n = self.slots(burst, list);
         let start = q.reserve(n);
-        let end = start + u64::from(n);
-        let (mut pos, mut bytes) = (start, 0u64);
-        let w = q.writer();
-        for p in start..end.min(start + u64::from(AHEAD)) {
-            w.prefetch(p);
-        }
-        for e in list {
-            let f = &burst.frames[usize::from(e.frame)];
-            let len = f.len();
-            bytes += len as u64;
-            if pos + u64::from(AHEAD) < end {
-                w.prefetch(pos + u64::from(AHEAD));
-            }
-            w.prefetch_slots(pos + 2 * u64::from(AHEAD));
-            if len <= self.max_len {
-                let (head_len, tail_len) = (usize::from(f.head_len), f.tail_len as usize);
-                // SAFETY: head and tail are readable while the burst lives, and `pos` was reserved above.
-                unsafe { w.write(pos, f.head, head_len, f.tail, tail_len, SlotFlags::empty()) };
-                pos += 1;
-            } else {
-                pos += u64::from(self.write_long(&w, burst, *e, pos));
-            }
-        }
+        let bytes = if burst.longest() <= self.max_len {
+            // SAFETY: as many positions were reserved as frames are listed, and none is longer than a slot.
+            unsafe { write_plain(q.writer(), &burst.frames, list, start) }
+        } else {
+            self.write_mixed(q.writer(), burst, list, start)
+        };
         if n > 0 {
             q.commit(start, n);
         }

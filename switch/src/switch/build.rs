@@ -18,7 +18,7 @@ impl Switch {
             ports[usize::from(p.id)] = Some(self.port_entry(name, p));
         }
         let flood = ports.iter().flatten().filter(|p| p.floods).map(|p| p.id).collect();
-        let mut tables = Tables { ports, flood, ..Tables::default() };
+        let mut tables = Tables { version: self.next_version(), ports, flood, ..Tables::default() };
         for g in self.groups.values() {
             let buckets =
                 g.cfg.buckets.iter().filter_map(|b| {

@@ -129,6 +129,7 @@ pub struct Switch {
     mirrors: Vec<Mirror>,
     retired: Sums,
     next_worker: usize,
+    versions: AtomicU64,
     /// Attachments so far; each has its number.
     attachments: u64,
     started: u64,
@@ -192,6 +193,7 @@ impl Switch {
             mirrors: Vec::new(),
             retired: Sums::default(),
             next_worker: 0,
+            versions: AtomicU64::new(0),
             attachments: 0,
             started: clock::now_ns(),
             cfg: valecast_config::Switch {
@@ -282,6 +284,10 @@ impl Switch {
                 return;
             }
         }
+    }
+
+    fn next_version(&self) -> u64 {
+        self.versions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Publishes the state as new tables.
