@@ -144,11 +144,7 @@ impl Peer for Testpmd {
         command.args([format!("--burst={burst}"), "--total-num-mbufs=16384".to_owned()]);
         *self.command.borrow_mut() = child::shown(&command);
         let process = Process::spawn(command, &folder.join("log"))?;
-        let mut running = TestpmdRunning { process, sockets, listeners };
-        if !self.zero_copy {
-            running.process.wait_for("Press enter to exit", Duration::from_secs(20))?;
-        }
-        Ok(Box::new(running))
+        Ok(Box::new(TestpmdRunning { process, sockets, listeners }))
     }
 
     fn command(&self) -> String {
@@ -167,12 +163,16 @@ impl Running for TestpmdRunning {
     fn wires(&mut self) -> Result<Vec<Box<dyn Wire>>, Trouble> {
         let mut wires: Vec<Box<dyn Wire>> = Vec::new();
         for listener in &self.listeners {
-            wires.push(Box::new(MemifWire::accept(listener)?));
+            let accepted = MemifWire::accept(listener);
+            wires.push(Box::new(accepted.map_err(|e| format!("{e}; it said:\n{}", self.process.said()))?));
         }
         for end in self.endpoints() {
-            wires.push(retry("memif", Duration::from_secs(5), || end.open())?);
+            let open = || {
+                self.process.alive()?;
+                end.open()
+            };
+            wires.push(retry("memif", Duration::from_secs(10), open)?);
         }
-        self.process.wait_for("Press enter to exit", Duration::from_secs(20))?;
         Ok(wires)
     }
 

@@ -114,6 +114,6 @@ mod tests {
     fn the_chart_is_well_formed() {
         let svg = report().svg();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
-        assert!(svg.contains("testpmd-24.11") && svg.contains("21.6"), "{svg}");
+        assert!(svg.contains("testpmd-24.11") && svg.contains("23.6"), "{svg}");
     }
 }
