@@ -4,7 +4,7 @@ use std::fs;
 
 const COUNT: &str = "/proc/sys/vm/nr_hugepages";
 /// So many of 2 MiB must be free.
-const WANTED: u64 = 1024;
+const WANTED: u64 = 2048;
 
 /// Holds the reservation; the number of before comes back when it goes.
 pub struct Hugepages {

@@ -100,7 +100,8 @@ impl Peer for Ovs {
             &format!("other_config:dpdk-extra=\"{extra}\""),
             "other_config:dpdk-init=true",
         ])?;
-        let mut vswitchd = self.tool(VSWITCHD)?;
+        // Two of them at once would quarrel over the interface that both call ovs-netdev.
+        let mut vswitchd = in_own_namespace(&self.tool(VSWITCHD)?);
         vswitchd.arg(format!("unix:{}", remote.display()));
         *self.command.borrow_mut() = child::shown(&vswitchd);
         let vswitchd = spawn(vswitchd, &folder, "vswitchd")?;
@@ -113,6 +114,14 @@ impl Peer for Ovs {
     fn command(&self) -> String {
         self.command.borrow().clone()
     }
+}
+
+/// The command, in a network namespace of its own.
+fn in_own_namespace(inner: &Command) -> Command {
+    let mut c = Command::new("unshare");
+    c.arg("--net").arg(inner.get_program()).args(inner.get_args());
+    c.envs(inner.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    c
 }
 
 /// Runs a command to its end.
