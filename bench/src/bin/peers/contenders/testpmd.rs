@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use super::Places;
 use crate::child::{self, Process};
 use crate::job::{Job, Kind, Pattern, Setup, Waiting};
-use crate::memif::link::Listener;
+use crate::memif::link::{Introduced, Listener};
 use crate::peer::{Peer, Running, Trouble, Wire};
 use crate::wires::memif::MemifWire;
 use crate::wires::{Endpoint, retry};
@@ -162,9 +162,11 @@ struct TestpmdRunning {
 impl Running for TestpmdRunning {
     fn wires(&mut self) -> Result<Vec<Box<dyn Wire>>, Trouble> {
         let mut wires: Vec<Box<dyn Wire>> = Vec::new();
-        for listener in &self.listeners {
-            let accepted = MemifWire::accept(listener);
-            wires.push(Box::new(accepted.map_err(|e| format!("{e}; it said:\n{}", self.process.said()))?));
+        // Once connected, DPDK closes the file of the memory that it lends out, which is the same one for both
+        // memifs: the first must not hear that it is connected before the second has sent that file.
+        let accepted: Result<Vec<Introduced>, _> = self.listeners.iter().map(Listener::accept).collect();
+        for switch in accepted.map_err(|e| format!("{e}; it said:\n{}", self.process.said()))? {
+            wires.push(Box::new(MemifWire::welcome(switch)?));
         }
         for end in self.endpoints() {
             let open = || {

@@ -25,7 +25,7 @@ pub struct Link {
     /// Becomes readable when something has arrived, if the ring asks for it.
     pub arrived: OwnedFd,
     _sent: OwnedFd,
-    _control: OwnedFd,
+    control: OwnedFd,
 }
 
 /// One control channel.
@@ -94,7 +94,7 @@ pub fn join(path: &Path, id: u32) -> Result<Link, Trouble> {
     control.send(&Message::Connect, &[])?;
     control.expect(&Message::Connected, "Connect")?;
     let rings = Rings::of_client(area)?;
-    Ok(Link { rings, arrived: arrived.into(), _sent: sent.into(), _control: control.0 })
+    Ok(Link { rings, arrived: arrived.into(), _sent: sent.into(), control: control.0 })
 }
 
 /// A server's socket: it must listen before the client starts.
@@ -109,8 +109,8 @@ impl Listener {
         Ok(Self(sock))
     }
 
-    /// Takes the first client, with its memory.
-    pub fn accept(&self) -> Result<Link, Trouble> {
+    /// Takes the first client, with its memory, and lets it wait for the last word.
+    pub fn accept(&self) -> Result<Introduced, Trouble> {
         use std::os::fd::FromRawFd;
         ready(&self.0)?;
         let fd = accept4(self.0.as_raw_fd(), SockFlag::SOCK_CLOEXEC)?;
@@ -130,7 +130,9 @@ impl Listener {
             let (message, fd) = control.recv()?;
             match (message, fd) {
                 (Message::Init { .. } | Message::Ack, _) => {}
-                (Message::AddRegion { size, .. }, Some(fd)) => areas.push(Area::map(fd, size)?),
+                (Message::AddRegion { index, size }, Some(fd)) if usize::from(index) == areas.len() => {
+                    areas.push(Area::map(fd, size)?);
+                }
                 (Message::AddRing { to_server, region, offset, log2_slots, .. }, Some(fd)) => {
                     rings.push((to_server, region, offset, log2_slots, fd));
                 }
@@ -149,8 +151,20 @@ impl Listener {
         };
         let at = |r: &(bool, u16, u32, u8, OwnedFd)| (r.1, r.2, r.3);
         let rings = Rings::of_server(areas, at(&to_us), at(&from_us))?;
-        control.send(&Message::Connected, &[])?;
-        Ok(Link { rings, arrived: to_us.4, _sent: from_us.4, _control: control.0 })
+        Ok(Introduced { link: Link { rings, arrived: to_us.4, _sent: from_us.4, control: control.0 } })
+    }
+}
+
+/// A client whose memory and rings we know, but which we have not told so.
+pub struct Introduced {
+    link: Link,
+}
+
+impl Introduced {
+    /// Tells it that it is connected.
+    pub fn welcome(self) -> Result<Link, Trouble> {
+        send_msg(self.link.control.as_fd(), &Message::Connected.to_bytes(), &[])?;
+        Ok(self.link)
     }
 }
 
@@ -174,7 +188,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("memif");
         let listener = Listener::new(&path).unwrap();
-        let theirs = std::thread::spawn(move || listener.accept());
+        let theirs = std::thread::spawn(move || listener.accept().and_then(Introduced::welcome));
         let mut client = join(&path, 0).unwrap();
         let mut server = theirs.join().unwrap().unwrap();
         pass(&mut client, &mut server);

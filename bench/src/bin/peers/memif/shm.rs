@@ -62,9 +62,15 @@ impl Area {
         Ok((area, fd))
     }
 
-    /// Maps what somebody else made.
+    /// Maps what somebody else made. Touching what its file does not back would end this process by SIGBUS, so what
+    /// the other side says of its size is held to the file.
     pub fn map(fd: OwnedFd, size: u64) -> Result<Self, Trouble> {
-        let map = MmapOptions::new().len(usize::try_from(size)?).map_raw(&File::from(fd))?;
+        let file = File::from(fd);
+        let backed = file.metadata()?.len();
+        if size > backed {
+            return Err(format!("a memif region of {size} bytes in a file of {backed}").into());
+        }
+        let map = MmapOptions::new().len(usize::try_from(size)?).map_raw(&file)?;
         Ok(Self(map))
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Stamped;
 use crate::frames::{Frames, Headers, STAMP_AT};
-use crate::memif::link::{Link, Listener, join};
+use crate::memif::link::{Introduced, Link, join};
 use crate::peer::{Trouble, Wire};
 
 /// Fetched so many frames ahead.
@@ -27,9 +27,9 @@ impl MemifWire {
         Ok(Self::over(join(path, id)?))
     }
 
-    /// Takes a switch that connects.
-    pub fn accept(listener: &Listener) -> Result<Self, Trouble> {
-        Ok(Self::over(listener.accept()?))
+    /// Takes a switch that has connected.
+    pub fn welcome(switch: Introduced) -> Result<Self, Trouble> {
+        Ok(Self::over(switch.welcome()?))
     }
 
     fn over(link: Link) -> Self {
