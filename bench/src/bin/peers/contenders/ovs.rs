@@ -217,7 +217,9 @@ impl Running for OvsRunning {
 
     fn endpoints(&self) -> Vec<Endpoint> {
         let socket = self.folder.join("memif");
-        (0..self.ports).map(|i| Endpoint::Memif { socket: socket.clone(), id: i as u32 }).collect()
+        // Its main thread has transmit queue 0 of each port, its one PMD thread queue 1. A queue without a ring is taken
+        // by DPDK's memif driver for the ring that lies first in memory, where it overwrites what we send.
+        (0..self.ports).map(|i| Endpoint::Memif { socket: socket.clone(), id: i as u32, queue: 1 }).collect()
     }
 
     fn pids(&self) -> Vec<Pid> {

@@ -182,7 +182,7 @@ impl Running for TestpmdRunning {
         if !self.listeners.is_empty() {
             return Vec::new();
         }
-        self.sockets.iter().map(|s| Endpoint::Memif { socket: s.clone(), id: 0 }).collect()
+        self.sockets.iter().map(|s| Endpoint::Memif { socket: s.clone(), id: 0, queue: 0 }).collect()
     }
 
     fn pids(&self) -> Vec<Pid> {

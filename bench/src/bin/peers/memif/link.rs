@@ -68,8 +68,9 @@ fn ready(fd: &OwnedFd) -> Result<(), Trouble> {
     }
 }
 
-/// Connects to interface `id` of the server that listens at `path`, bringing our own memory.
-pub fn join(path: &Path, id: u32) -> Result<Link, Trouble> {
+/// Connects to interface `id` of the server that listens at `path`, bringing our own memory, and receives by the
+/// server's transmit queue number `queue`. Queues below it get rings that nobody looks into.
+pub fn join(path: &Path, id: u32, queue: u16) -> Result<Link, Trouble> {
     let sock = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
     connect(sock.as_raw_fd(), &UnixAddr::new(path)?).map_err(|e| format!("{}: {e}", path.display()))?;
     let control = Control(sock);
@@ -82,18 +83,20 @@ pub fn join(path: &Path, id: u32) -> Result<Link, Trouble> {
         m => return Err(format!("memif: {m:?} in place of a greeting").into()),
     }
     control.ask(&Message::Init { version: VERSION, id }, &[])?;
-    let (area, memory) = Area::create()?;
+    let (area, memory) = Area::create(queue + 1)?;
     control.ask(&Message::AddRegion { index: 0, size: area.len() as u64 }, &[memory.as_raw_fd()])?;
     let bell = || EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
-    let (sent, arrived) = (bell()?, bell()?);
-    for (to_server, eventfd) in [(true, &sent), (false, &arrived)] {
-        let offset = Area::ring_offset(to_server);
-        let ring = Message::AddRing { to_server, index: 0, region: 0, offset, log2_slots: LOG2_SLOTS };
+    let (sent, arrived, unheard) = (bell()?, bell()?, bell()?);
+    let unused = (0..queue).map(|i| (Some(i), &unheard));
+    for (to_client, eventfd) in [(None, &sent)].into_iter().chain(unused).chain([(Some(queue), &arrived)]) {
+        let (to_server, index) = (to_client.is_none(), to_client.unwrap_or(0));
+        let offset = Area::ring_offset(to_client);
+        let ring = Message::AddRing { to_server, index, region: 0, offset, log2_slots: LOG2_SLOTS };
         control.ask(&ring, &[eventfd.as_raw_fd()])?;
     }
     control.send(&Message::Connect, &[])?;
     control.expect(&Message::Connected, "Connect")?;
-    let rings = Rings::of_client(area)?;
+    let rings = Rings::of_client(area, queue)?;
     Ok(Link { rings, arrived: arrived.into(), _sent: sent.into(), control: control.0 })
 }
 
@@ -189,7 +192,7 @@ mod tests {
         let path = dir.path().join("memif");
         let listener = Listener::new(&path).unwrap();
         let theirs = std::thread::spawn(move || listener.accept().and_then(Introduced::welcome));
-        let mut client = join(&path, 0).unwrap();
+        let mut client = join(&path, 0, 1).unwrap();
         let mut server = theirs.join().unwrap().unwrap();
         pass(&mut client, &mut server);
         pass(&mut server, &mut client);

@@ -44,18 +44,18 @@ struct Descriptor {
 pub struct Area(MmapRaw);
 
 impl Area {
-    /// Memory of our own for two rings and their buffers, laid out and filled in.
-    pub fn create() -> Result<(Self, OwnedFd), Trouble> {
+    /// Memory of our own for one ring to the server, `to_client` from it, and their buffers, laid out and filled in.
+    pub fn create(to_client: u16) -> Result<(Self, OwnedFd), Trouble> {
+        let rings = 1 + u32::from(to_client);
         let fd = memfd_create(c"valecast-bench-memif", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
-        let len = 2 * RING + 2 * (SLOTS * BUFFER) as usize;
+        let len = rings as usize * (RING + (SLOTS * BUFFER) as usize);
         nix::unistd::ftruncate(&fd, len as i64)?;
         let area = Self::map(fd.try_clone()?, len as u64)?;
-        for to_server in [true, false] {
-            let ring = Ring::at(&area, Self::ring_offset(to_server), LOG2_SLOTS)?;
+        for number in 0..rings {
+            let ring = Ring::at(&area, number * RING as u32, LOG2_SLOTS)?;
             ring.cookie().store(COOKIE, Ordering::Relaxed);
-            let first = if to_server { 0 } else { SLOTS };
             for slot in 0..SLOTS {
-                let offset = (2 * RING) as u32 + (first + slot) * BUFFER;
+                let offset = rings * RING as u32 + (number * SLOTS + slot) * BUFFER;
                 ring.write(slot, Descriptor { flags: 0, region: 0, length: BUFFER, offset, metadata: 0 });
             }
         }
@@ -79,9 +79,9 @@ impl Area {
         self.0.len()
     }
 
-    /// Where our rings lie in our memory.
-    pub fn ring_offset(to_server: bool) -> u32 {
-        if to_server { 0 } else { RING as u32 }
+    /// Where our rings lie in our memory: the one to the server, or the `i`-th to us.
+    pub fn ring_offset(to_client: Option<u16>) -> u32 {
+        to_client.map_or(0, |i| (1 + u32::from(i)) * RING as u32)
     }
 }
 
@@ -169,10 +169,10 @@ impl Rings {
         Self { areas, places, own, tx, rx, next_tx: 0, next_rx: 0 }
     }
 
-    /// Over our own memory, once the server has it.
-    pub fn of_client(area: Area) -> Result<Self, Trouble> {
-        let tx = Ring::at(&area, Area::ring_offset(true), LOG2_SLOTS)?;
-        let rx = Ring::at(&area, Area::ring_offset(false), LOG2_SLOTS)?;
+    /// Over our own memory, once the server has it; receives from the `from`-th ring to us.
+    pub fn of_client(area: Area, from: u16) -> Result<Self, Trouble> {
+        let tx = Ring::at(&area, Area::ring_offset(None), LOG2_SLOTS)?;
+        let rx = Ring::at(&area, Area::ring_offset(Some(from)), LOG2_SLOTS)?;
         let rings = Self::new(vec![area], true, tx, rx);
         // All receive buffers are the server's to fill.
         rings.rx.half(HEAD).store(SLOTS as u16, Ordering::Release);

@@ -23,8 +23,8 @@ pub struct MemifWire {
 
 impl MemifWire {
     /// Connects to a switch that listens.
-    pub fn open(path: &Path, id: u32) -> Result<Self, Trouble> {
-        Ok(Self::over(join(path, id)?))
+    pub fn open(path: &Path, id: u32, queue: u16) -> Result<Self, Trouble> {
+        Ok(Self::over(join(path, id, queue)?))
     }
 
     /// Takes a switch that has connected.

@@ -31,6 +31,8 @@ pub enum Endpoint {
         socket: PathBuf,
         /// The interface's number on that socket.
         id: u32,
+        /// The switch's transmit queue that frames come from.
+        queue: u16,
     },
     /// An interface in a namespace, through a packet socket.
     Packet {
@@ -58,7 +60,7 @@ impl Endpoint {
     pub fn open(&self) -> Result<Box<dyn Wire>, Trouble> {
         Ok(match self {
             Endpoint::Ring { socket, port } => Box::new(ring::RingWire::open(socket, port)?),
-            Endpoint::Memif { socket, id } => Box::new(memif::MemifWire::open(socket, *id)?),
+            Endpoint::Memif { socket, id, queue } => Box::new(memif::MemifWire::open(socket, *id, *queue)?),
             Endpoint::Packet { netns, ifname } => Box::new(packet::open(netns, ifname)?),
             Endpoint::Tap { netns, ifname } => Box::new(tap::TapWire::open(netns, ifname)?),
             Endpoint::Vde { folder } => Box::new(vde::VdeWire::open(folder)?),
@@ -129,8 +131,8 @@ mod tests {
 
     #[test]
     fn endpoints_survive_the_way_to_another_process() {
-        let e = Endpoint::Memif { socket: "s".into(), id: 3 };
+        let e = Endpoint::Memif { socket: "s".into(), id: 3, queue: 1 };
         let text = serde_json::to_string(&e).unwrap();
-        assert!(matches!(serde_json::from_str(&text).unwrap(), Endpoint::Memif { id: 3, .. }));
+        assert!(matches!(serde_json::from_str(&text).unwrap(), Endpoint::Memif { id: 3, queue: 1, .. }));
     }
 }
