@@ -118,6 +118,14 @@ impl Drop for Process {
     }
 }
 
+/// Whether a process is there and has not ended. One that has ended stays in the system's table, as a zombie, until it
+/// is waited for.
+pub fn runs(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which is in parentheses and may hold anything.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 /// A command as one would type it.
 pub fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
@@ -134,4 +142,23 @@ pub fn run(program: &str, args: &[&str]) -> Result<String, Trouble> {
         return Ok(text(&out.stdout));
     }
     Err(format!("{}: {}: {}", shown(&command), out.status, text(&out.stderr)).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_has_ended_is_told_from_one_that_runs() {
+        assert!(runs(nix::unistd::getpid()));
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = Pid::from_raw(child.id() as i32);
+        let begin = Instant::now();
+        while runs(pid) && begin.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(!runs(pid), "a zombie");
+        child.wait().unwrap();
+        assert!(!runs(pid), "gone");
+    }
 }

@@ -38,6 +38,7 @@ mod split;
 mod stats;
 mod wires;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -73,9 +74,9 @@ fn measure(args: &Args) -> Result<(), Trouble> {
     let peers = asked(contenders::all(&places), &args.peers)?;
     let jobs = jobs(args)?;
     if args.list {
-        peers.iter().for_each(|p| println!("contender {}: {}", p.name(), p.about()));
-        jobs.iter().for_each(|j| println!("job {j}"));
-        return Ok(());
+        let peers = peers.iter().map(|p| format!("contender {}: {}\n", p.name(), p.about()));
+        let list: String = peers.chain(jobs.iter().map(|j| format!("job {j}\n"))).collect();
+        return say(&list);
     }
     if cpu::cores() < 2 || cpu::usable() < 2 {
         return Err("generator and switch need a core each, and this machine has one".into());
@@ -103,11 +104,12 @@ fn measure(args: &Args) -> Result<(), Trouble> {
         keep: args.quick,
         class: (!args.any_class).then_some(args.class),
         patience: Duration::from_secs(if args.quick { 1 } else { 5 }),
+        waiting: Duration::from_secs(if args.quick { 40 } else { 600 }),
         work: work.path().to_owned(),
     };
     let results = run::all(&jobs, &here, &plan, &stop);
     let report = Report::new(&jobs, known, &plan, results);
-    print!("{}", report.text());
+    say(&report.text())?;
     for (path, text) in
         [(&args.json, report.json() as String), (&args.md, report.markdown()), (&args.svg, report.svg())]
     {
@@ -119,6 +121,14 @@ fn measure(args: &Args) -> Result<(), Trouble> {
         Err("interrupted: the tables have what was measured until then".into())
     } else {
         Ok(())
+    }
+}
+
+/// Prints; a reader that wants no more, such as `head`, is no mistake.
+fn say(text: &str) -> Result<(), Trouble> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
     }
 }
 

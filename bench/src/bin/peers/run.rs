@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use valecast_bench::StopFlag;
 
+use crate::child;
 use crate::costs;
 use crate::cpu;
 use crate::drive::{self, Figures};
@@ -30,14 +31,18 @@ pub struct Plan {
     pub class: Option<Class>,
     /// Longest wait for that, for one run.
     pub patience: Duration,
+    /// Longest wait for that in all; then runs are taken where the cores are, and marked.
+    pub waiting: Duration,
     /// For files.
     pub work: PathBuf,
 }
 
 /// Before each measurement.
 const WARM_UP: Duration = Duration::from_millis(20);
-/// A run that was disturbed is repeated so often.
+/// A run that was disturbed is repeated so often,
 const ATTEMPTS: u32 = 6;
+/// or so often when all waiting has been used up, so that a restless host costs no more than that.
+const HURRIED: u32 = 2;
 
 /// A contender that has been started.
 struct Active<'a> {
@@ -62,16 +67,21 @@ impl Active<'_> {
             std::thread::sleep(Duration::from_millis(60));
         }
     }
+
+    /// One of its processes is no longer there.
+    fn has_ended(&self) -> bool {
+        self.running.pids().into_iter().any(|pid| !child::runs(pid))
+    }
 }
 
 /// Measures all jobs.
 pub fn all(jobs: &[Job], peers: &[Box<dyn Peer>], plan: &Plan, stop: &StopFlag) -> Results {
     let mut results = Results::default();
-    let mut probe = Probe::new();
+    let mut watch = Watch { probe: Probe::new(), waiting: plan.waiting };
     for group in jobs.chunk_by(|a, b| a.setup == b.setup) {
         let mut active: Vec<Active<'_>> = Vec::new();
         for round in 0..plan.rounds {
-            if active.is_empty() || !plan.keep {
+            if active.is_empty() || !plan.keep || active.iter().any(Active::has_ended) {
                 active.clear();
                 active = start(group, peers, &mut results, round);
             }
@@ -82,14 +92,17 @@ pub fn all(jobs: &[Job], peers: &[Box<dyn Peer>], plan: &Plan, stop: &StopFlag) 
                 }
                 for p in PROBES.iter().filter(|p| (p.fits)(job)) {
                     let mut run = || (p.run)(job, plan.time);
-                    measure(job, p.name, round, plan, &mut probe, &mut results, &mut Bare(&mut run));
+                    measure(job, p.name, round, plan, &mut watch, &mut results, &mut Bare(&mut run));
                 }
                 for a in &mut active {
+                    if stop.is_set() {
+                        break;
+                    }
                     match a.peer.can(job) {
                         Ok(()) => {
                             let name = a.peer.name();
                             let mut run = Contender { active: a, job, plan, prepared: false };
-                            measure(job, name, round, plan, &mut probe, &mut results, &mut run);
+                            measure(job, name, round, plan, &mut watch, &mut results, &mut run);
                         }
                         Err(why) => results.cannot(a.peer.name(), job, &why),
                     }
@@ -182,6 +195,9 @@ impl Run for Contender<'_, '_> {
 
     fn wake(&mut self) -> Result<(), Trouble> {
         let a = &mut *self.active;
+        if a.has_ended() {
+            return Err("it has ended".into());
+        }
         a.running.thaw();
         match self.job.kind {
             Kind::Split { .. } | Kind::Scale { .. } | Kind::Attach | Kind::Memory => a.detach(),
@@ -236,13 +252,16 @@ fn measure(
     name: &'static str,
     round: usize,
     plan: &Plan,
-    probe: &mut Probe,
+    watch: &mut Watch,
     results: &mut Results,
     run: &mut dyn Run,
 ) {
     let mut sample: Option<Sample> = None;
     for attempt in 1..=ATTEMPTS {
-        let before_ns = in_class(plan, probe);
+        if attempt > HURRIED && watch.waiting.is_zero() {
+            break;
+        }
+        let before_ns = watch.in_class(plan);
         let outcome = run.wake().and_then(|()| {
             let (before, begin) = (Reading::take(&run.pids()), Instant::now());
             let figures = run.run()?;
@@ -252,7 +271,7 @@ fn measure(
         });
         run.rest();
         cpu::pin(cpu::CLIENT);
-        let after_ns = probe.measure();
+        let after_ns = watch.probe.measure();
         match outcome {
             Ok((figures, noise)) => {
                 let (a, b) = (Class::of(before_ns), Class::of(after_ns));
@@ -289,14 +308,23 @@ fn measure(
     }
 }
 
-/// Waits until the cores are where they should be; returns the way of a cache line in ns.
-fn in_class(plan: &Plan, probe: &mut Probe) -> f64 {
-    let begin = Instant::now();
-    loop {
-        let ns = probe.measure();
-        if plan.class.is_none_or(|c| c == Class::of(ns)) || begin.elapsed() > plan.patience {
-            return ns;
+/// Where the cores are, and what is left of the time to wait for them to be elsewhere.
+struct Watch {
+    probe: Probe,
+    waiting: Duration,
+}
+
+impl Watch {
+    /// Waits until the cores are where they should be; returns the way of a cache line in ns.
+    fn in_class(&mut self, plan: &Plan) -> f64 {
+        let (begin, patience) = (Instant::now(), plan.patience.min(self.waiting));
+        loop {
+            let ns = self.probe.measure();
+            if plan.class.is_none_or(|c| c == Class::of(ns)) || begin.elapsed() >= patience {
+                self.waiting = self.waiting.saturating_sub(begin.elapsed());
+                return ns;
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
-        std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -99,7 +99,7 @@ impl Ring {
     fn at(area: &Area, offset: u32, log2_slots: u8) -> Result<Self, Trouble> {
         let slots = 1u32.checked_shl(log2_slots.into()).filter(|s| *s <= 1 << 14).ok_or("a ring too long")?;
         let end = offset as usize + DESCRIPTORS + DESCRIPTOR * slots as usize;
-        if end > area.len() || offset % 64 != 0 {
+        if end > area.len() || !offset.is_multiple_of(64) {
             return Err("a memif ring outside of its region".into());
         }
         // SAFETY: within the mapping, as just seen.

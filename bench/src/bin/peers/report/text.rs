@@ -80,6 +80,7 @@ mod tests {
             keep: true,
             class: Some(Class::SameL3),
             patience: Duration::ZERO,
+            waiting: Duration::ZERO,
             work: PathBuf::new(),
         };
         let known = |name, version| Contender { name, about: "as it is", version };
