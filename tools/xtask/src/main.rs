@@ -3,6 +3,7 @@
 //!
 //! Files in the order a `test` run meets them: `packages` (what the tests need from Debian), `suite` (the
 //! steps), `checks` (the steps that are more than one cargo call), `deny` and `docs` (two such checks),
+//! `peers` (the benchmark beside other switches, and bringing these),
 //! `report` (what passed, what failed, and loudly what did not run).
 
 mod checks;
@@ -10,6 +11,7 @@ mod cmd;
 mod deny;
 mod docs;
 mod packages;
+mod peers;
 mod report;
 mod suite;
 
@@ -31,9 +33,10 @@ enum Command {
     /// Run everything CI runs: format, lints, build, tests, models, end-to-end tests, docs, dependencies.
     #[command(alias = "ci")]
     Test(TestArgs),
-    /// Run the micro-benchmarks, then the end-to-end benchmark (the arguments go to the latter).
+    /// Run the micro-benchmarks, then the end-to-end benchmark (the arguments go to the latter). `bench peers`
+    /// measures Valecast beside other switches instead: see `bench peers --help` and docs/guide/benchmarking.md.
     Bench {
-        /// Arguments of the end-to-end benchmark.
+        /// Arguments of the end-to-end benchmark; or `peers` and the arguments of that one.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -82,6 +85,9 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
             return report.finish();
+        }
+        Command::Bench { args } if args.first().is_some_and(|a| a == peers::WORD) => {
+            peers::bench(&mut report, &args[1..]);
         }
         Command::Bench { args } => checks::bench(&mut report, &args),
         Command::Docs { check } => report.step("docs", |_| docs::run(check)),

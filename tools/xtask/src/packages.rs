@@ -1,4 +1,4 @@
-//! The Debian packages of `debian-packages.txt`: what is missing, and bringing it.
+//! The Debian packages of a list such as `debian-packages.txt`: what is missing, and bringing it.
 
 use std::fs;
 use std::path::Path;
@@ -10,9 +10,10 @@ const LIST: &str = "tools/xtask/debian-packages.txt";
 
 /// One line of the list.
 #[derive(Debug, PartialEq)]
-struct Package {
+pub struct Package {
     name: String,
-    command: String,
+    /// The program it is wanted for.
+    pub command: String,
     unpack: bool,
     needed_by: String,
 }
@@ -20,7 +21,7 @@ struct Package {
 /// Brings what is missing, if it may and can. Returns whether everything is there now.
 pub fn bring(no_install: bool, report: &mut Report) -> bool {
     let text = fs::read_to_string(cmd::root().join(LIST)).unwrap_or_default();
-    let list = match parse(&text) {
+    let list = match parse(LIST, &text) {
         Ok(list) if !list.is_empty() => list,
         Ok(_) => return complain(report, &format!("{LIST} is missing or empty")),
         Err(wrong) => return complain(report, &wrong),
@@ -47,6 +48,22 @@ pub fn bring(no_install: bool, report: &mut Report) -> bool {
         println!("     needed by: {}", package.needed_by);
     }
     complete
+}
+
+/// Brings what is missing of another list, as far as that goes; what is still missing shows where it is used.
+pub fn bring_what_can_be(list: &str) {
+    let text = fs::read_to_string(cmd::root().join(list)).unwrap_or_default();
+    let packages = match parse(list, &text) {
+        Ok(packages) => packages,
+        Err(wrong) => return println!("**** {wrong}"),
+    };
+    let missing = || packages.iter().filter(|p| !cmd::on_path(&p.command)).collect::<Vec<_>>();
+    if !missing().is_empty() && cmd::on_path("apt-get") {
+        install(&missing());
+    }
+    for package in missing() {
+        println!("**** missing: package {}, for {}", package.name, package.needed_by);
+    }
 }
 
 fn complain(report: &mut Report, wrong: &str) -> bool {
@@ -109,9 +126,9 @@ fn unpack_one(package: &Package, into: &Path) -> Result<(), String> {
     fs::remove_dir_all(&folder).map_err(|e| e.to_string())
 }
 
-/// Reads the list.
-fn parse(text: &str) -> Result<Vec<Package>, String> {
-    let mut list = Vec::new();
+/// Reads the text of a list.
+pub fn parse(list: &str, text: &str) -> Result<Vec<Package>, String> {
+    let mut packages = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let (fields, comment) = line.split_once('#').unwrap_or((line, ""));
         let fields: Vec<&str> = fields.split_whitespace().collect();
@@ -119,19 +136,19 @@ fn parse(text: &str) -> Result<Vec<Package>, String> {
             [] => continue,
             [_, _] => false,
             [_, _, "unpack"] => true,
-            _ => return Err(format!("{LIST}:{}: want PACKAGE COMMAND [unpack] # tests", number + 1)),
+            _ => return Err(format!("{list}:{}: want PACKAGE COMMAND [unpack] # tests", number + 1)),
         };
         if comment.trim().is_empty() {
-            return Err(format!("{LIST}:{}: say in a comment which test needs {}", number + 1, fields[0]));
+            return Err(format!("{list}:{}: say in a comment what needs {}", number + 1, fields[0]));
         }
-        list.push(Package {
+        packages.push(Package {
             name: fields[0].to_owned(),
             command: fields[1].to_owned(),
             unpack,
             needed_by: comment.trim().to_owned(),
         });
     }
-    Ok(list)
+    Ok(packages)
 }
 
 #[cfg(test)]
@@ -140,16 +157,16 @@ mod tests {
 
     #[test]
     fn the_list_is_well_formed() {
-        let list = parse(include_str!("../debian-packages.txt")).unwrap();
+        let list = parse(LIST, include_str!("../debian-packages.txt")).unwrap();
         assert!(list.iter().any(|p| p.command == "iperf3" && !p.unpack));
         assert!(list.iter().any(|p| p.command == "promtool" && p.unpack));
     }
 
     #[test]
     fn wrong_lines_are_named() {
-        assert!(parse("iperf3 # t\n").unwrap_err().contains(":1:"));
-        assert!(parse("\n\niperf3 iperf3\n").unwrap_err().contains(":3:"));
-        assert!(parse("a b unpacked # t\n").is_err());
-        assert_eq!(parse("# only a comment\n").unwrap(), []);
+        assert!(parse("list", "iperf3 # t\n").unwrap_err().contains(":1:"));
+        assert!(parse("list", "\n\niperf3 iperf3\n").unwrap_err().contains(":3:"));
+        assert!(parse("list", "a b unpacked # t\n").is_err());
+        assert_eq!(parse("list", "# only a comment\n").unwrap(), []);
     }
 }
