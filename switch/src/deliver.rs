@@ -3,7 +3,8 @@
 use crate::counters::{Block, Cause, MAX_RINGS};
 use crate::frame::Burst;
 use crate::plan::{Context, Plan};
-use crate::tables::PortId;
+use crate::port::Tally;
+use crate::tables::{PortEntry, PortId};
 
 use valecast_config::Overflow;
 
@@ -52,20 +53,11 @@ pub fn deliver(cx: Context<'_>, burst: &Burst, plan: &mut Plan, out: &mut Outcom
         if got > fit {
             egress.unclaim(burst, &list[fit..got], lane);
         }
-        let block = dest.stats.block(worker);
         if fit > 0 {
-            let tally = egress.put(burst, &list[..fit], lane, now);
-            block.out_frames.add(tally.frames);
-            block.out_bytes.add(tally.bytes);
-            let ring = &block.rings[lane % dest.caps.queues.clamp(1, MAX_RINGS)];
-            ring.out_frames.add(tally.frames);
-            ring.out_bytes.add(tally.bytes);
-            if tally.tx_error > 0 {
-                block.out_drops[Cause::TxError as usize].add(tally.tx_error);
-            }
+            count_out(dest, worker, lane, egress.put(burst, &list[..fit], lane, now));
         }
         if keep > fit {
-            block.out_drops[Cause::RingFull as usize].add((keep - fit) as u64);
+            count_full(dest, worker, keep - fit);
         }
         copies += keep as u64;
     }
@@ -82,21 +74,49 @@ pub fn deliver(cx: Context<'_>, burst: &Burst, plan: &mut Plan, out: &mut Outcom
         t.groups[*group].hits[worker].add(n.into());
     }
     plan.settle_meters(cut);
-    count_in(from.stats.block(worker), lane, burst, plan, cut, copies);
-    out.consumed = usize::from(cut);
-}
-
-fn count_in(b: &Block, lane: usize, burst: &Burst, plan: &Plan, cut: u16, copies: u64) {
-    if cut == 0 {
-        return;
-    }
-    let frames = usize::from(cut);
+    let b = from.stats.block(worker);
     let mut dropped = 0;
     for &(orig, cause) in &plan.in_drops {
         if orig < cut {
             b.in_drops[cause as usize].add(1);
             dropped += 1;
         }
+    }
+    if cut > 0 && plan.learn_refused > 0 {
+        b.learn_refused.add(plan.learn_refused);
+    }
+    out.consumed = usize::from(cut);
+    count_in(b, lane, burst, out.consumed, dropped, copies);
+}
+
+/// Books what a receiver got.
+pub fn count_out(dest: &PortEntry, worker: usize, lane: usize, tally: Tally) {
+    let block = dest.stats.block(worker);
+    block.out_frames.add(tally.frames);
+    block.out_bytes.add(tally.bytes);
+    let ring = match dest.caps.queues {
+        // A division costs more than the rest.
+        0 | 1 => 0,
+        n => lane % n.min(MAX_RINGS),
+    };
+    let ring = &block.rings[ring];
+    ring.out_frames.add(tally.frames);
+    ring.out_bytes.add(tally.bytes);
+    if tally.tx_error > 0 {
+        block.out_drops[Cause::TxError as usize].add(tally.tx_error);
+    }
+}
+
+/// Books what a receiver had no room for.
+#[cold]
+pub fn count_full(dest: &PortEntry, worker: usize, frames: usize) {
+    dest.stats.block(worker).out_drops[Cause::RingFull as usize].add(frames as u64);
+}
+
+/// Books the first `frames` frames of a burst, of which `dropped` went nowhere.
+pub fn count_in(b: &Block, lane: usize, burst: &Burst, frames: usize, dropped: u64, copies: u64) {
+    if frames == 0 {
+        return;
     }
     b.in_bursts.add(1);
     b.in_frames.add(frames as u64);
@@ -107,7 +127,4 @@ fn count_in(b: &Block, lane: usize, burst: &Burst, plan: &Plan, cut: u16, copies
     ring.in_bytes.add(bytes);
     b.forwarded.add(frames as u64 - dropped);
     b.copies.add(copies);
-    if plan.learn_refused > 0 {
-        b.learn_refused.add(plan.learn_refused);
-    }
 }

@@ -34,6 +34,14 @@ struct Slot {
 #[repr(align(64))]
 struct Line([Slot; WAYS]);
 
+impl Line {
+    #[inline]
+    fn find(&self, key: u64) -> Option<&Slot> {
+        // ORDERING: Acquire pairs with the Release that published the key after its value.
+        self.0.iter().find(|s| s.key.load(Ordering::Acquire) == key)
+    }
+}
+
 /// One entry, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FdbEntry {
@@ -106,10 +114,12 @@ impl Fdb {
         h.finish() as usize & self.mask
     }
 
-    /// Asks for the line of an address that will be looked for soon.
+    /// Asks for the line of an address that will be looked for soon; its number.
     #[inline]
-    pub fn prefetch(&self, key: u64) {
-        valecast_ring::prefetch(std::ptr::from_ref(&self.lines[self.line(key)]).cast());
+    pub fn prefetch(&self, key: u64) -> u32 {
+        let line = self.line(key);
+        valecast_ring::prefetch(std::ptr::from_ref(&self.lines[line]).cast());
+        line as u32
     }
 
     #[inline]
@@ -139,18 +149,25 @@ impl Fdb {
     /// The port of an address, if it is known and was seen lately.
     #[inline]
     pub fn lookup(&self, key: u64, now: u32) -> Option<u16> {
-        for s in self.slots(key) {
-            // ORDERING: Acquire pairs with the Release that published the key after its value.
-            if s.key.load(Ordering::Acquire) == key {
-                let val = s.val.load(Ordering::Relaxed);
-                // ORDERING: Acquire fence: the second look at the key comes after the value.
-                fence(Ordering::Acquire);
-                if s.key.load(Ordering::Relaxed) == key && !self.expired(val, now) {
-                    return Some(val as u16);
-                }
-            }
-        }
-        None
+        self.lookup_at(self.line(key) as u32, key, now)
+    }
+
+    /// The same for an address whose line is known ([`Fdb::prefetch`]).
+    #[inline]
+    pub fn lookup_at(&self, line: u32, key: u64, now: u32) -> Option<u16> {
+        let line = line as usize & self.mask;
+        let s = self.lines[line].find(key).or_else(|| self.lines[line ^ 1].find(key))?;
+        let val = s.val.load(Ordering::Relaxed);
+        // ORDERING: Acquire fence: the second look at the key comes after the value.
+        fence(Ordering::Acquire);
+        (s.key.load(Ordering::Relaxed) == key && !self.expired(val, now)).then_some(val as u16)
+    }
+
+    /// Whether [`Fdb::learn`] would change nothing, as far as the line of [`Fdb::prefetch`] tells.
+    #[inline]
+    pub fn knows(&self, line: u32, key: u64, port: u16, now: u32) -> bool {
+        let seen = |s: &Slot| s.val.load(Ordering::Relaxed) == value(port, now);
+        self.lines[line as usize & self.mask].find(key).is_some_and(seen)
     }
 
     /// Notes that an address was seen on `port`, which may have `limit` learned ones (0: any number).

@@ -1,18 +1,36 @@
 //! One burst from its source to its receivers: take, plan, deliver, complete.
 
-use crate::deliver::{Outcome, deliver};
-use crate::frame::Burst;
+use valecast_config::Overflow;
+
+use crate::clock;
+use crate::deliver::{Outcome, count_full, count_in, count_out, deliver};
+use crate::frame::{Burst, Entry, MAX_BURST};
 use crate::plan::{Context, Plan};
 use crate::port::Ingress;
-use crate::route::LastRoute;
+use crate::route::{Known, LastRoute};
 use crate::tables::PortId;
 
 /// The memory that bursts are worked on in, one after another. Each thread that forwards has its own.
-#[derive(Default)]
 pub struct Pipeline {
     burst: Burst,
     plan: Plan,
     outcome: Outcome,
+    /// Every frame of a burst, as it is.
+    all: Box<[Entry]>,
+    /// Receivers of the last burst, if it needed no plan.
+    direct: Vec<PortId>,
+}
+
+impl Default for Pipeline {
+    fn default() -> Self {
+        Self {
+            burst: Burst::default(),
+            plan: Plan::default(),
+            outcome: Outcome::default(),
+            all: (0..MAX_BURST as u16).map(|i| Entry { orig: i, frame: i }).collect(),
+            direct: Vec::new(),
+        }
+    }
 }
 
 /// What became of a burst.
@@ -42,6 +60,13 @@ impl Pipeline {
         if taken == 0 {
             return Served { taken, done: 0, hold_until: None };
         }
+        self.direct.clear();
+        if let Some(served) = self.direct(cx, last) {
+            if served.done > 0 {
+                ingress.complete(&self.burst, served.done);
+            }
+            return served;
+        }
         self.plan.make(cx, &mut self.burst, last);
         deliver(cx, &self.burst, &mut self.plan, &mut self.outcome);
         let done = self.outcome.consumed;
@@ -52,9 +77,54 @@ impl Pipeline {
         Served { taken, done, hold_until: self.plan.hold_until.filter(|_| waits) }
     }
 
+    /// The burst that the last one promised: all frames go where their source's last ones went, as they are. No
+    /// plan is made then; what [`Plan::make`] and [`deliver`] would do comes to this.
+    #[inline]
+    fn direct(&mut self, cx: Context<'_>, last: &mut LastRoute) -> Option<Served> {
+        let Context { tables: t, fdb, port, lane, worker, now } = cx;
+        let taken = self.burst.taken();
+        last.check(Known { tables: t.version, addresses: fdb.generation(), secs: clock::secs(now) });
+        let head = last.head()?;
+        if port.limit.is_some() || !port.mirror_in.is_empty() || self.burst.is_odd() {
+            return None;
+        }
+        let fits = |&(to, max): &(PortId, usize)| {
+            // Of several receivers, one that must not lose anything would hold back the others, too.
+            let alone = last.to.len() == 1;
+            self.burst.longest() <= max && (alone || t.port(to).is_some_and(|d| d.overflow == Overflow::Drop))
+        };
+        if last.to.is_empty() || !last.to.iter().all(fits) || self.burst.alike(head, 0) < taken {
+            return None;
+        }
+        self.outcome.blocked_on.clear();
+        let list = &self.all[..taken];
+        let mut done = taken;
+        for &(to, _) in &last.to {
+            let (dest, egress) = t.port(to).and_then(|d| Some((d, d.egress.as_ref()?)))?;
+            let got = egress.claim(&self.burst, list, lane);
+            if got > 0 {
+                count_out(dest, worker, lane, egress.put(&self.burst, &list[..got], lane, now));
+            }
+            if got < taken {
+                if dest.overflow == Overflow::Backpressure {
+                    done = got;
+                    self.outcome.blocked_on.push(to);
+                } else {
+                    count_full(dest, worker, taken - got);
+                }
+            }
+            self.direct.push(to);
+        }
+        if let Some(g) = last.group {
+            t.groups[g].hits[worker].add(done as u64);
+        }
+        count_in(port.stats.block(worker), lane, &self.burst, done, 0, (done * last.to.len()) as u64);
+        Some(Served { taken, done, hold_until: None })
+    }
+
     /// Ports that the last burst was for.
     pub fn touched(&self) -> &[PortId] {
-        &self.plan.touched
+        if self.direct.is_empty() { &self.plan.touched } else { &self.direct }
     }
 
     /// Full receivers that hold back the rest of the last burst.

@@ -11,7 +11,7 @@ use valecast_config::MeterMode;
 use crate::clock;
 use crate::counters::Cause;
 use crate::fdb::{Fdb, Learned, key};
-use crate::frame::{Burst, Entry, Frame, HEAD};
+use crate::frame::{Burst, Entry, Frame};
 use crate::mac;
 use crate::meter::{Meter, Turn};
 use crate::offload;
@@ -116,19 +116,18 @@ impl Plan {
                     break;
                 }
             }
-            if i + AHEAD < n {
-                look_ahead(fdb, port, burst.head(i + AHEAD), last_src);
-            }
-            if open && let Some((to, max)) = self.hop(cx, burst.head(i), &mut last_src) {
-                let like = burst.head_key(i);
-                let end = i + 1 + burst.alike(like, i + 1);
-                self.place_run(burst, to, i as u16..end as u16, max);
-                i = end;
-                if i == n {
-                    last.begin(like, known);
-                    last.to.push((to, max));
+            if open {
+                let (end, to) = self.hops(cx, burst, i, &mut last_src);
+                if let Some(to) = to
+                    && end == n
+                {
+                    last.begin(burst.head_key(n - 1), known);
+                    last.to.push(to);
                 }
-                continue;
+                if end > i {
+                    i = end;
+                    continue;
+                }
             }
             let orig = i as u16;
             i += 1;
@@ -207,29 +206,63 @@ impl Plan {
         list.extend(frames.map(|i| Entry { orig: i, frame: i }));
     }
 
-    /// The short way for the common frame: untagged, from a port that lets everything in, to a known address
-    /// behind a port that takes it as it is. Its receiver, and the longest frame that one takes.
-    #[inline]
-    fn hop(&mut self, cx: Context<'_>, head: &[u8; HEAD], last_src: &mut u64) -> Option<(PortId, usize)> {
+    /// The short way for common frames: untagged, from a port that lets everything in, to known addresses behind
+    /// ports that take them as they are. Goes on from frame `from` to the first that is otherwise, at most
+    /// [`BLOCK`] frames; where it stopped, and where the last of them went.
+    fn hops(
+        &mut self,
+        cx: Context<'_>,
+        burst: &Burst,
+        from: usize,
+        last_src: &mut u64,
+    ) -> (usize, Option<(PortId, usize)>) {
         let Context { tables: t, fdb, port, now, .. } = cx;
-        let (src, dst) = (mac::src(head), mac::dst(head));
-        if head[12..14] == [0x81, 0] || mac::is_group(dst) || mac::is_group(src) {
-            return None;
+        let secs = clock::secs(now);
+        let end = burst.taken().min(from + BLOCK);
+        // All lines of the forwarding table are asked for before the first is looked at.
+        let mut lines = [(0u32, 0u32); BLOCK];
+        for (l, i) in lines.iter_mut().zip(from..end) {
+            let head = burst.head(i);
+            *l = (fdb.prefetch(key(mac::src(head), 0)), fdb.prefetch(key(mac::dst(head), 0)));
         }
-        if !t.groups.is_empty() && t.group(dst, port.id).is_some() {
-            return None;
-        }
-        let (secs, src_key) = (clock::secs(now), key(src, 0));
-        if src_key != *last_src && port.learn {
-            if fdb.learn(src_key, port.id, secs, port.mac_limit) == Learned::Refused {
-                // Each such frame is to be counted.
-                return None;
+        let mut run = from;
+        let mut going: Option<(PortId, usize)> = None;
+        let mut i = from;
+        for &(src_line, dst_line) in &lines[..end - from] {
+            let head = burst.head(i);
+            let (src, dst) = (mac::src(head), mac::dst(head));
+            if head[12..14] == [0x81, 0] || mac::is_group(dst) || mac::is_group(src) {
+                break;
             }
-            *last_src = src_key;
+            if !t.groups.is_empty() && t.group(dst, port.id).is_some() {
+                break;
+            }
+            let src_key = key(src, 0);
+            if src_key != *last_src && port.learn {
+                if !fdb.knows(src_line, src_key, port.id, secs)
+                    && fdb.learn(src_key, port.id, secs, port.mac_limit) == Learned::Refused
+                {
+                    // Each such frame is to be counted.
+                    break;
+                }
+                *last_src = src_key;
+            }
+            let Some(to) = fdb.lookup_at(dst_line, key(dst, 0), secs).filter(|to| *to != port.id) else {
+                break;
+            };
+            if going.is_none_or(|(p, _)| p != to) {
+                let Some(dest) = t.port(to).filter(|d| d.takes_untagged()) else { break };
+                if let Some((p, max)) = going {
+                    self.place_run(burst, p, run as u16..i as u16, max);
+                }
+                (run, going) = (i, Some((to, dest.caps.max_frame)));
+            }
+            i += 1;
         }
-        let to = fdb.lookup(key(dst, 0), secs).filter(|to| *to != port.id)?;
-        let dest = t.port(to).filter(|d| d.takes_untagged())?;
-        Some((to, dest.caps.max_frame))
+        if let Some((p, max)) = going {
+            self.place_run(burst, p, run as u16..i as u16, max);
+        }
+        (i, going)
     }
 
     /// Places one frame, and notes in `last` where, or that others like it must not follow.
@@ -479,19 +512,8 @@ enum Routed {
     Done,
 }
 
-/// How far ahead addresses are asked for.
-const AHEAD: usize = 4;
-
-/// Asks for the lines of the forwarding table that a coming frame will need.
-#[inline]
-fn look_ahead(fdb: &Fdb, port: &PortEntry, head: &[u8; HEAD], last_src: u64) {
-    let vlan = port.vlan.classify(None).unwrap_or(0);
-    fdb.prefetch(key(mac::dst(head), vlan));
-    let src = key(mac::src(head), vlan);
-    if src != last_src {
-        fdb.prefetch(src);
-    }
-}
+/// How many frames' addresses are looked up together.
+const BLOCK: usize = 32;
 
 enum Paid {
     Yes,
