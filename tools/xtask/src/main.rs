@@ -2,12 +2,13 @@
 //! developer runs before pushing; the others are its parts, and the benchmarks.
 //!
 //! Files in the order a `test` run meets them: `packages` (what the tests need from Debian), `suite` (the
-//! steps), `checks` (the steps that are more than one cargo call), `deny` and `docs` (two such checks),
+//! steps), `checks` (the steps that are more than one cargo call), `counts`, `deny` and `docs` (such checks),
 //! `peers` (the benchmark beside other switches, and bringing these),
 //! `report` (what passed, what failed, and loudly what did not run).
 
 mod checks;
 mod cmd;
+mod counts;
 mod deny;
 mod docs;
 mod packages;
@@ -40,6 +41,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Count the instructions of the forwarding path per frame, against bench/counts.toml (needs valgrind).
+    Counts {
+        /// Write what was counted into the file.
+        #[arg(long)]
+        write: bool,
+    },
     /// Write the generated pages under docs/ anew.
     Docs {
         /// Write nothing; fail if a page is out of date.
@@ -68,8 +75,8 @@ struct TestArgs {
     /// Install no Debian package; tests that miss one are listed as not run.
     #[arg(long)]
     no_install: bool,
-    /// Only the steps whose name starts with one of these (fmt, clippy, build, unit, loom, miri, e2e, docs,
-    /// rustdoc, deny).
+    /// Only the steps whose name starts with one of these (fmt, clippy, build, unit, loom, miri, e2e,
+    /// counts, docs, rustdoc, deny).
     filter: Vec<String>,
     /// Arguments for the test programs of the steps unit and e2e, for example a test's name.
     #[arg(last = true)]
@@ -90,6 +97,7 @@ fn main() -> ExitCode {
             peers::bench(&mut report, &args[1..]);
         }
         Command::Bench { args } => checks::bench(&mut report, &args),
+        Command::Counts { write } => report.step("counts", |_| counts::run(write)),
         Command::Docs { check } => report.step("docs", |_| docs::run(check)),
         Command::Deny => report.step("deny", deny::run),
         Command::Loom => report.step("loom", |_| checks::loom()),

@@ -3,7 +3,7 @@
 use crate::checks;
 use crate::cmd::{self, Cmd};
 use crate::report::{Outcome, Report};
-use crate::{TestArgs, deny, docs, packages};
+use crate::{TestArgs, counts, deny, docs, packages};
 
 /// One step: its name, and what it does.
 struct Step {
@@ -28,6 +28,7 @@ const STEPS: &[Step] = &[
             checks::e2e(report, &args.test_args, complete)
         },
     },
+    Step { name: "counts", run: |_, _| counts::run(false) },
     Step { name: "docs", run: |_, _| docs::run(true) },
     Step { name: "rustdoc", run: |_, _| rustdoc() },
     Step { name: "deny", run: |_, report| deny::run(report) },
