@@ -1,4 +1,4 @@
-//! The one place where the data path's time comes from: read once a turn, passed down as a value.
+//! The one place where the data path's time comes from: read every few turns, passed down as a value.
 
 use nix::time::{ClockId, clock_gettime};
 

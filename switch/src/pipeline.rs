@@ -132,3 +132,7 @@ impl Pipeline {
         &self.outcome.blocked_on
     }
 }
+
+#[cfg(test)]
+#[path = "pipeline_tests.rs"]
+mod tests;
