@@ -81,7 +81,7 @@ section! { SWITCH "[[switch]]" "One switch." {
 
 section! { PORT "[[switch.port]]" "One port; these keys go with every kind." {
     "name": "name" = "required", "Unique in the switch; 1 to 15 of A-Z a-z 0-9 _ . -";
-    "kind": "\"ring\", \"tap\", \"packet\", \"pcap\", \"null\" or \"patch\"" = "required", "What the port connects to.";
+    "kind": "\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\" or \"patch\"" = "required", "What the port connects to.";
     "overflow": "\"drop\" or \"backpressure\"" = "(`\"drop\"`; `\"backpressure\"` for pcap)", "Without room, frames for this port are dropped and counted, or wait with their sender.";
     "mac_limit": "0..=4194304" = "0", "Most addresses learned on this port; 0 is no limit of its own.";
     "allowed_macs": "array of MAC addresses" = "[]", "Source addresses the port may send from; empty allows any.";
@@ -120,6 +120,16 @@ section! { PACKET "[[switch.port]]" kind "packet" "An existing network interface
     "netns": "name or absolute path" = "none", "Network namespace it is in: a name under `/run/netns`, or a path; none: the daemon's.";
     "promiscuous": "true or false" = "true", "Take frames for any address.";
     "offload": "true or false" = "true", "Leave checksums and segmentation to the kernel (vnet header).";
+}}
+
+section! { XDP "[[switch.port]]" kind "xdp" "An existing network interface, through AF_XDP sockets; the port takes it over." {
+    "interface": "interface name" = "required", "The interface.";
+    "netns": "name or absolute path" = "none", "Network namespace it is in: a name under `/run/netns`, or a path; none: the daemon's.";
+    "mode": "\"auto\", \"native\", \"copy\" or \"generic\"" = "\"auto\"", "Frames reach the port in the driver without a copy (`native`), in the driver with one (`copy`), or after it (`generic`); `auto` takes the first of these that the interface allows.";
+    "queues": "1..=16" = "(all receive queues, at most 16)", "Receive queues to take frames from, the first ones; frames of the others go to the host.";
+    "slots": "power of two, 64..=32768" = "2048", "Frames that may wait in each queue and direction.";
+    "promiscuous": "true or false" = "true", "Take frames for any address.";
+    "fill_checksums": "true or false" = "true", "Finish TCP and UDP checksums that a sender on this machine left to its device.";
 }}
 
 section! { PCAP "[[switch.port]]" kind "pcap" "Capture files; at least one of `read` and `write`." {
@@ -169,10 +179,10 @@ section! { BUCKET "a bucket: { port = … }" "One destination of a group, an ele
 }}
 
 /// The sections that belong to one port kind, in the order messages list the kinds.
-pub(crate) static KINDS: [&Section; 6] = [&RING, &TAP, &PACKET, &PCAP, &NULL, &PATCH];
+pub(crate) static KINDS: [&Section; 7] = [&RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH];
 
 /// Every section, in the order of a file.
-pub static SECTIONS: [&Section; 15] = [
-    &FILE, &API, &SWITCH, &PORT, &RING, &TAP, &PACKET, &PCAP, &NULL, &PATCH, &STATIC, &MIRROR, &METER,
+pub static SECTIONS: [&Section; 16] = [
+    &FILE, &API, &SWITCH, &PORT, &RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &STATIC, &MIRROR, &METER,
     &GROUP, &BUCKET,
 ];

@@ -51,7 +51,7 @@ pub use keys::{Key, SECTIONS, Section};
 pub use mac::Mac;
 pub use port::{
     IfAddr, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit, RingPort, TapPort, Timing,
-    Vlan,
+    Vlan, XdpMode, XdpPort,
 };
 pub use read::{parse_group, parse_meter, parse_mirror, parse_port, parse_static, parse_switch};
 pub use reference::reference;

@@ -109,6 +109,8 @@ pub enum PortKind {
     Tap(TapPort),
     /// An existing network interface through a packet socket.
     Packet(PacketPort),
+    /// An existing network interface through AF_XDP sockets.
+    Xdp(XdpPort),
     /// Frames from and to capture files.
     Pcap(PcapPort),
     /// Takes everything, gives nothing.
@@ -124,6 +126,7 @@ impl PortKind {
             Self::Ring(_) => "ring",
             Self::Tap(_) => "tap",
             Self::Packet(_) => "packet",
+            Self::Xdp(_) => "xdp",
             Self::Pcap(_) => "pcap",
             Self::Null => "null",
             Self::Patch(_) => "patch",
@@ -191,6 +194,53 @@ pub struct PacketPort {
     pub promiscuous: bool,
     /// Whether checksums and segmentation are left to the kernel (vnet header). Default true.
     pub offload: bool,
+}
+
+/// Keys of `kind = "xdp"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct XdpPort {
+    /// Name of the interface. Required.
+    pub interface: String,
+    /// Network namespace: a name under `/run/netns` or an absolute path. Default: the daemon's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// How frames get from the interface to the port. Default auto.
+    pub mode: XdpMode,
+    /// Receive queues to take frames from, 1 to 16. Default: all of them, at most 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
+    /// Frames that may wait in each queue and direction, a power of two from 64 to 32768. Default 2048.
+    pub slots: u32,
+    /// Whether to take frames for any address. Default true.
+    pub promiscuous: bool,
+    /// Whether to finish TCP and UDP checksums that a sender on this machine left to its device. Default true.
+    pub fill_checksums: bool,
+}
+
+/// How frames get from an interface to an xdp port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum XdpMode {
+    /// The first of the others that the interface allows.
+    Auto,
+    /// In the driver, without a copy.
+    Native,
+    /// In the driver, with a copy.
+    Copy,
+    /// After the driver.
+    Generic,
+}
+
+impl XdpMode {
+    /// The word for it in TOML and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Copy => "copy",
+            Self::Generic => "generic",
+        }
+    }
 }
 
 /// Keys of `kind = "pcap"`. At least one of `read` and `write` is set.

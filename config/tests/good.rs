@@ -8,7 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use valecast_config::{
     Config, Direction, Group, Mac, Meter, MeterMode, Overflow, PatchPort, Port, PortKind, Switch, Timing,
-    Vlan, default_burst, group_from_json, meter_from_json, parse_group, parse_meter, parse_port,
+    Vlan, XdpMode, default_burst, group_from_json, meter_from_json, parse_group, parse_meter, parse_port,
     port_from_json,
 };
 
@@ -27,7 +27,7 @@ fn every_key_arrives() {
     assert_eq!(vale0.memory_limit, 64 << 20);
     assert_eq!(vale0.socket.mode, 0o660);
     assert_eq!(vale0.socket.group.as_deref(), Some("44"));
-    let [a, t, eth, p, x] = vale0.ports.as_slice() else { panic!("five ports") };
+    let [a, t, eth, fast, p, x] = vale0.ports.as_slice() else { panic!("six ports") };
 
     assert_eq!(a.vlan, Vlan::Access(10));
     let limit = a.limit.as_ref().unwrap();
@@ -44,6 +44,9 @@ fn every_key_arrives() {
 
     assert_eq!((eth.mac_limit, eth.learn, eth.kind.name()), (100, false, "packet"));
     assert_eq!(eth.allowed_macs, [Mac([2, 0, 0, 0, 0, 2])]);
+    let PortKind::Xdp(xdp) = &fast.kind else { panic!("xdp") };
+    assert_eq!((xdp.mode, xdp.queues, xdp.slots), (XdpMode::Generic, Some(2), 512));
+    assert!(xdp.promiscuous && xdp.fill_checksums);
     let PortKind::Pcap(pcap) = &p.kind else { panic!("pcap") };
     assert_eq!((pcap.timing, pcap.repeat, p.overflow), (Timing::Pps(1000.0), 0, Overflow::Backpressure));
     assert_eq!(x.kind, PortKind::Patch(PatchPort { peer_switch: "vale1".into(), peer_port: "x".into() }));

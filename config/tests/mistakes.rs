@@ -110,9 +110,9 @@ fn switch() {
 
 #[test]
 fn common_keys_of_ports() {
-    let kinds = "expected \"ring\", \"tap\", \"packet\", \"pcap\", \"null\" or \"patch\"";
+    let kinds = "expected \"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\" or \"patch\"";
     port("kind = \"vxlan\"", (5, 8), "unknown port kind \"vxlan\"", kinds);
-    let help = "add `kind = …` (\"ring\", \"tap\", \"packet\", \"pcap\", \"null\" or \"patch\")";
+    let help = "add `kind = …` (\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\" or \"patch\")";
     port("", (3, 1), "[[switch.port]] needs `kind`", help);
     let null = |key: &str, place, message: &str, help: &str| {
         port(&format!("kind = \"null\"\n{key}"), place, message, help);
@@ -160,7 +160,7 @@ fn common_keys_of_ports() {
         "key `ifname` belongs to kind tap, this port is null",
         "remove it, or change `kind`",
     );
-    let both = "key `netns` belongs to kind tap and kind packet, this port is null";
+    let both = "key `netns` belongs to kind tap and kind packet and kind xdp, this port is null";
     null("netns = \"x\"", (6, 1), both, "remove it, or change `kind`");
 }
 

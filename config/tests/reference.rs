@@ -15,7 +15,7 @@ fn frame(section: &Section) -> String {
         ("[[switch]]", _) => "[[switch]]\nname = \"v\"\n@\n".to_owned(),
         ("[[switch.port]]", kind) => {
             let (needed, after) = match kind {
-                Some("packet") => ("interface = \"eth0\"", ""),
+                Some("packet" | "xdp") => ("interface = \"eth0\"", ""),
                 Some("pcap") => ("read = \"in.pcap\"", ""),
                 Some("patch") => ("peer = \"w:x\"", patch),
                 _ => ("", ""),

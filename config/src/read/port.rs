@@ -9,7 +9,7 @@ use super::tables::{BURST, MODES};
 use crate::keys::KINDS;
 use crate::port::{
     IfAddr, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit, RingPort, TapPort, Timing,
-    Vlan,
+    Vlan, XdpMode, XdpPort,
 };
 use crate::reader::Reader;
 use crate::valid::{MeterMode, default_burst};
@@ -44,6 +44,7 @@ pub(super) fn port(r: &mut Reader<'_>) -> Port {
             Some("ring") => PortKind::Ring(ring(r)),
             Some("tap") => PortKind::Tap(tap(r, &name)),
             Some("packet") => PortKind::Packet(packet(r)),
+            Some("xdp") => PortKind::Xdp(xdp(r)),
             Some("pcap") => PortKind::Pcap(pcap(r)),
             Some("patch") => PortKind::Patch(patch(r)),
             _ => PortKind::Null,
@@ -114,7 +115,7 @@ fn ring(r: &Reader<'_>) -> RingPort {
     RingPort {
         tx_rings: r.or("tx_rings", 1, int(1..=16)),
         rx_rings: r.or("rx_rings", 1, int(1..=16)),
-        slots: r.or("slots", 1024, slots),
+        slots: r.or("slots", 1024, slots(16)),
         buf_size: r.or("buf_size", 2048, |at| size(64..=65536)(at).and_then(|n| u32::try_from(n).ok())),
         memory_limit: r.get("memory_limit", size(LEAST_MEMORY..=MOST_MEMORY)),
         allow_users: r.or("allow_users", Vec::new(), list(account)),
@@ -122,16 +123,18 @@ fn ring(r: &Reader<'_>) -> RingPort {
     }
 }
 
-fn slots(at: At<'_>) -> Option<u32> {
-    let n: u32 = int(16..=32768)(at)?;
-    if n.is_power_of_two() {
-        return Some(n);
+fn slots<'a>(least: i128) -> impl Fn(At<'a>) -> Option<u32> {
+    move |at| {
+        let n: u32 = int(least..=32768)(at)?;
+        if n.is_power_of_two() {
+            return Some(n);
+        }
+        let above = n.next_power_of_two();
+        at.refuse(
+            format!("`slots` is no power of two: {n}"),
+            format!("the nearest are {} and {above}", above / 2),
+        )
     }
-    let above = n.next_power_of_two();
-    at.refuse(
-        format!("`slots` is no power of two: {n}"),
-        format!("the nearest are {} and {above}", above / 2),
-    )
 }
 
 fn tap(r: &Reader<'_>, name: &str) -> TapPort {
@@ -153,6 +156,19 @@ fn packet(r: &Reader<'_>) -> PacketPort {
         netns: r.get("netns", netns),
         promiscuous: r.or("promiscuous", true, boolean),
         offload: r.or("offload", true, boolean),
+    }
+}
+
+fn xdp(r: &Reader<'_>) -> XdpPort {
+    let modes = [XdpMode::Auto, XdpMode::Native, XdpMode::Copy, XdpMode::Generic].map(|m| (m.name(), m));
+    XdpPort {
+        interface: r.need("interface", ifname).unwrap_or_default(),
+        netns: r.get("netns", netns),
+        mode: r.or("mode", XdpMode::Auto, word(&modes)),
+        queues: r.get("queues", int(1..=16)),
+        slots: r.or("slots", 2048, slots(64)),
+        promiscuous: r.or("promiscuous", true, boolean),
+        fill_checksums: r.or("fill_checksums", true, boolean),
     }
 }
 

@@ -7,7 +7,8 @@ use proptest::sample::{Index, select};
 use std::time::Duration;
 use valecast_config::{
     Bucket, Direction, Group, IfAddr, Mac, Meter, MeterMode, Mirror, Overflow, PacketPort, PcapPort, Port,
-    PortKind, RateLimit, RingPort, SocketAccess, StaticEntry, Switch, TapPort, Timing, Vlan,
+    PortKind, RateLimit, RingPort, SocketAccess, StaticEntry, Switch, TapPort, Timing, Vlan, XdpMode,
+    XdpPort,
 };
 
 /// Few names, so that two switches share many.
@@ -74,6 +75,19 @@ fn kind() -> impl Strategy<Value = PortKind> {
         (name(), option::of(Just("/run/netns/x".to_owned())), any::<bool>()).prop_map(
             |(interface, netns, flag)| {
                 PortKind::Packet(PacketPort { interface, netns, promiscuous: flag, offload: !flag })
+            }
+        ),
+        (name(), any::<bool>(), option::of(1..=16_u16), 6..=15_u32).prop_map(
+            |(interface, flag, queues, slots)| {
+                PortKind::Xdp(XdpPort {
+                    interface,
+                    netns: None,
+                    mode: if flag { XdpMode::Auto } else { XdpMode::Generic },
+                    queues,
+                    slots: 1 << slots,
+                    promiscuous: flag,
+                    fill_checksums: !flag,
+                })
             }
         ),
         (any::<bool>(), timing(), any::<u32>()).prop_map(|(write, timing, repeat)| PortKind::Pcap(

@@ -119,9 +119,11 @@ const PORT_COUNTERS: &[PortFigure] = &[
 ];
 
 const PORT_GAUGES: &[PortFigure] = &[
-    ("port_up", "1 when frames can be delivered, 0 while the port waits for its client or peer", |p| {
-        u64::from(p.state == "up")
-    }),
+    (
+        "port_up",
+        "1 when frames can be delivered, 0 while the port waits for its client, peer or interface",
+        |p| u64::from(p.state == "up"),
+    ),
     ("port_memory_bytes", "Memory of the port's rings", |p| p.memory),
 ];
 
@@ -177,9 +179,12 @@ impl Collector for Figures {
             page.counters(name, help, rows)?;
         }
         type Drops = fn(&PortView) -> &std::collections::BTreeMap<String, u64>;
-        let drops: [(_, _, _, Drops); 2] = [
+        let drops: [(_, _, _, Drops); 3] = [
             ("port_in_drops", "Frames that entered here and were dropped", IN, |p| &p.in_drops),
             ("port_out_drops", "Copies meant for this port that were dropped", OUT, |p| &p.out_drops),
+            ("port_kernel_drops", "Frames that the kernel dropped beside the switch", &[], |p| {
+                &p.kernel_drops
+            }),
         ];
         for (name, help, causes, figure) in drops {
             let rows = ports().flat_map(|(s, p)| {

@@ -15,6 +15,7 @@ pub mod pcap;
 pub mod ring;
 pub(crate) mod sys;
 pub mod tap;
+pub mod xdp;
 
 /// A source of frames.
 pub trait Ingress: Send {
@@ -72,10 +73,28 @@ pub struct Tally {
     pub tx_error: u64,
 }
 
+/// What a port tells of itself when somebody asks; never on the data path.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// `up`, `down` or `gone`, of ports on an interface that may be any of these.
+    pub state: Option<&'static str>,
+    /// Which way of several its frames take.
+    pub mode: Option<&'static str>,
+    /// Bytes that the kernel shares with it.
+    pub memory: u64,
+    /// Frames that the kernel dropped before the switch had them or after it gave them, by cause.
+    pub kernel_drops: Vec<(&'static str, u64)>,
+}
+
 /// A destination of frames.
 pub trait Egress: Send + Sync {
     /// What it can do.
     fn caps(&self) -> Caps;
+
+    /// What there is to know about the port besides.
+    fn about(&self) -> About {
+        About::default()
+    }
 
     /// Claims room for as many of `list`, from its beginning, as there is; how many. `lane` keeps frames of one
     /// source in one queue.

@@ -14,7 +14,7 @@ use valecast_config::PacketPort;
 
 use super::sys::io::{self, BATCH, FRAME_AT, Received, TAG};
 use super::sys::slots::{SLOTS, Slot, Slots};
-use super::sys::{self, Iface, MAX_FRAME};
+use super::sys::{self, MAX_FRAME, OVER_MTU};
 use super::{Caps, Egress, Ingress, OpenError, Opened, Tally};
 use crate::frame::{Burst, Entry};
 
@@ -24,8 +24,6 @@ const STRIDE: usize = FRAME_AT + MAX_FRAME;
 const SOCKET_BUFFER: usize = 16 << 20;
 /// Errors in a row after which reading is given up for this turn.
 const TRIES: u32 = 8;
-/// Ethernet header and one VLAN tag.
-const OVER_MTU: usize = 18;
 
 /// Frames that the interface received.
 struct PacketIngress {
@@ -162,16 +160,7 @@ pub fn open(name: &str, cfg: &PacketPort) -> Result<Opened, OpenError> {
 /// A socket on the interface, which belongs to the network namespace of this thread; the interface's MTU.
 fn bound(cfg: &PacketPort) -> Result<(OwnedFd, usize), OpenError> {
     let what = |text: &str| sys::refused(format!("cannot {text} interface {}", cfg.interface), CAPABILITY);
-    let iface = Iface::new(&cfg.interface).map_err(what("look for"))?;
-    let index = iface.index().map_err(|e| match (e, &cfg.netns) {
-        (Errno::ENODEV, None) => what("find")(e),
-        (Errno::ENODEV, Some(ns)) => super::os(format!("cannot find interface {} in {ns}", cfg.interface))(e),
-        (e, _) => what("find")(e),
-    })?;
-    if !iface.is_ethernet().map_err(what("find the type of"))? {
-        return Err(OpenError::File(format!("interface {} is not Ethernet", cfg.interface)));
-    }
-    let mtu = iface.mtu().map_err(what("find the MTU of"))?;
+    let (_, index, mtu) = sys::find(&cfg.interface, cfg.netns.as_deref(), CAPABILITY)?;
     let socket = sys::packet_socket().map_err(what("open a packet socket for"))?;
     let fd = socket.as_fd();
     // Everything before `bind`, so that no frame arrives in another form.
@@ -194,4 +183,4 @@ fn bound(cfg: &PacketPort) -> Result<(OwnedFd, usize), OpenError> {
 
 #[cfg(test)]
 #[path = "packet_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -1,4 +1,5 @@
 //! Over a pair of interfaces, in network namespaces of their own. They need root, as packet sockets do.
+//! The tests of xdp ports share the helpers.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use super::*;
 use crate::frame::VnetHdr;
 
 /// Runs `f` in a network namespace with the pair `va`, `vb`; not at all without the rights.
-fn as_root(f: impl FnOnce() + Send + 'static) {
+pub fn as_root(f: impl FnOnce() + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
         // Not `eprintln`, which the test harness hides.
         let _ = writeln!(std::io::stderr(), "*** SKIPPED: needs root (the e2e suite covers it as root) ***");
@@ -30,7 +31,7 @@ fn as_root(f: impl FnOnce() + Send + 'static) {
     .unwrap();
 }
 
-fn ip(args: &str) {
+pub fn ip(args: &str) {
     let ok = std::process::Command::new("ip").args(args.split(' ')).status().unwrap();
     assert!(ok.success(), "ip {args}");
 }
@@ -39,7 +40,7 @@ fn config(interface: &str) -> PacketPort {
     PacketPort { interface: interface.into(), netns: None, promiscuous: true, offload: true }
 }
 
-fn udp(data: &[u8]) -> Vec<u8> {
+pub fn udp(data: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     PacketBuilder::ethernet2([2, 0, 0, 0, 0, 5], [2, 0, 0, 0, 0, 9])
         .ipv4([10, 9, 0, 2], [10, 9, 0, 1], 64)
@@ -49,12 +50,12 @@ fn udp(data: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn tagged(mut frame: Vec<u8>, tag: [u8; 4]) -> Vec<u8> {
+pub fn tagged(mut frame: Vec<u8>, tag: [u8; 4]) -> Vec<u8> {
     frame.splice(12..12, tag);
     frame
 }
 
-fn put(o: &Opened, frames: &[(Vec<u8>, VnetHdr)]) -> Tally {
+pub fn put(o: &Opened, frames: &[(Vec<u8>, VnetHdr)]) -> Tally {
     let mut b = Burst::default();
     for (f, v) in frames {
         // SAFETY: the frames outlive the burst.
@@ -69,7 +70,7 @@ fn put(o: &Opened, frames: &[(Vec<u8>, VnetHdr)]) -> Tally {
 }
 
 /// Takes until `n` frames of ours came; a third of each burst is left for the next time.
-fn receive(o: &mut Opened, n: usize) -> Vec<(Vec<u8>, Option<VnetHdr>)> {
+pub fn receive(o: &mut Opened, n: usize) -> Vec<(Vec<u8>, Option<VnetHdr>)> {
     let deadline = Instant::now() + Duration::from_secs(10);
     let (mut all, mut b) = (Vec::new(), Burst::default());
     while all.len() < n {

@@ -1,4 +1,4 @@
-//! What TAP and packet ports ask of Linux and nix has no words for: namespaces, interfaces, frames.
+//! What TAP, packet and xdp ports ask of Linux and nix has no words for: namespaces, interfaces, frames.
 //!
 //! - [`in_netns`] and [`Iface`]: find and configure an interface, wherever it lives;
 //! - [`tun_queue`], [`packet_socket`]: open file descriptors that frames come from;
@@ -24,6 +24,12 @@ pub mod slots;
 
 /// Longest frame that the kernel hands out: a 64 KiB segment with its Ethernet header and VLAN tags.
 pub const MAX_FRAME: usize = 65536 + 64;
+
+/// Bytes of a frame that its interface's MTU does not count: Ethernet header and one VLAN tag.
+pub const OVER_MTU: usize = 18;
+
+/// The ethtool command that asks for queues.
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
 
 /// For `map_err`: what was tried, and what would help against the usual refusals.
 pub fn refused(what: impl Into<String>, capability: &'static str) -> impl FnOnce(Errno) -> OpenError {
@@ -69,24 +75,51 @@ pub fn in_netns<T: Send>(
 /// An interface by name, in the network namespace where this value was made.
 pub struct Iface {
     socket: OwnedFd,
-    request: libc::ifreq,
+    name: [libc::c_char; libc::IFNAMSIZ],
+}
+
+/// Finds interface `name` of this thread's network namespace (`netns` is what messages call it): the interface,
+/// its number and its MTU. It must be Ethernet.
+pub fn find(
+    name: &str,
+    netns: Option<&str>,
+    capability: &'static str,
+) -> Result<(Iface, i32, usize), OpenError> {
+    let what = |text: &str| refused(format!("cannot {text} interface {name}"), capability);
+    let iface = Iface::new(name).map_err(what("look for"))?;
+    let index = iface.index().map_err(|e| match (e, netns) {
+        (Errno::ENODEV, Some(ns)) => os(format!("cannot find interface {name} in {ns}"))(e),
+        (e, _) => what("find")(e),
+    })?;
+    if !iface.is_ethernet().map_err(what("find the type of"))? {
+        return Err(OpenError::File(format!("interface {name} is not Ethernet")));
+    }
+    let mtu = iface.mtu().map_err(what("find the MTU of"))?;
+    Ok((iface, index, mtu))
 }
 
 impl Iface {
     /// The interface need not exist yet.
     pub fn new(name: &str) -> nix::Result<Self> {
         let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-        Ok(Self { socket, request: request(name)? })
+        Ok(Self { socket, name: request(name)?.ifr_name })
+    }
+
+    fn request(&self) -> libc::ifreq {
+        // SAFETY: `ifreq` is plain data, for which zeros are a value.
+        let mut r: libc::ifreq = unsafe { std::mem::zeroed() };
+        r.ifr_name = self.name;
+        r
     }
 
     fn ioctl(&self, op: libc::Ioctl, request: &mut libc::ifreq) -> nix::Result<()> {
-        // SAFETY: every `op` in this file that comes here reads and writes one `ifreq`.
+        // SAFETY: every `op` in this file that comes here reads and writes one `ifreq`, and what that points to.
         Errno::result(unsafe { libc::ioctl(self.socket.as_raw_fd(), op, std::ptr::from_mut(request)) })
             .map(drop)
     }
 
     fn get(&self, op: libc::Ioctl) -> nix::Result<libc::ifreq> {
-        let mut r = self.request;
+        let mut r = self.request();
         self.ioctl(op, &mut r)?;
         Ok(r)
     }
@@ -105,9 +138,31 @@ impl Iface {
         Ok(usize::try_from(unsafe { r.ifr_ifru.ifru_mtu }).unwrap_or(0))
     }
 
+    /// Whether it is up.
+    pub fn is_up(&self) -> nix::Result<bool> {
+        let r = self.get(libc::SIOCGIFFLAGS)?;
+        // SAFETY: SIOCGIFFLAGS filled this field; any bits are an integer.
+        Ok(i32::from(unsafe { r.ifr_ifru.ifru_flags }) & libc::IFF_UP != 0)
+    }
+
+    /// Its receive and transmit queues in use; one each when the driver does not say.
+    pub fn queues(&self) -> (u32, u32) {
+        // `struct ethtool_channels`: command, four maxima, then rx, tx, other and combined.
+        let mut channels = [0u32; 9];
+        channels[0] = ETHTOOL_GCHANNELS;
+        let mut r = self.request();
+        r.ifr_ifru.ifru_data = channels.as_mut_ptr().cast();
+        // The ioctl writes to `channels`, which the request points to and which outlives it.
+        if self.ioctl(libc::SIOCETHTOOL, &mut r).is_err() {
+            return (1, 1);
+        }
+        let [rx, tx, _, combined] = channels[5..] else { return (1, 1) };
+        ((rx + combined).max(1), (tx + combined).max(1))
+    }
+
     /// Sets its MTU.
     pub fn set_mtu(&self, mtu: u32) -> nix::Result<()> {
-        let mut r = self.request;
+        let mut r = self.request();
         r.ifr_ifru.ifru_mtu = i32::try_from(mtu).map_err(|_| Errno::EINVAL)?;
         self.ioctl(libc::SIOCSIFMTU, &mut r)
     }
@@ -122,7 +177,7 @@ impl Iface {
 
     /// Sets its Ethernet address.
     pub fn set_mac(&self, mac: [u8; 6]) -> nix::Result<()> {
-        let mut r = self.request;
+        let mut r = self.request();
         let mut address = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
         for (to, from) in address.sa_data.iter_mut().zip(mac) {
             *to = from as libc::c_char;

@@ -17,7 +17,7 @@ use crate::counters::PortStats;
 use crate::fdb::MAX_PORTS;
 use crate::meter::Meter;
 use crate::port::ring::{RingEgress, RingIngress};
-use crate::port::{Ingress, OpenError, Opened, null, packet, pcap, tap};
+use crate::port::{Ingress, OpenError, Opened, null, packet, pcap, tap, xdp};
 use crate::worker::Command;
 
 /// Who is attached to a ring port.
@@ -58,8 +58,11 @@ impl Switch {
             PortKind::Null => Some(null::open()),
             PortKind::Tap(t) => Some(tap::open(&name, t).map_err(fail)?),
             PortKind::Packet(p) => Some(packet::open(&name, p).map_err(fail)?),
+            PortKind::Xdp(x) => Some(xdp::open(&name, x).map_err(fail)?),
             PortKind::Pcap(p) => Some(pcap::open(&name, p).map_err(fail)?),
         };
+        let memory = opened.as_ref().map_or(0, |o| o.egress.about().memory);
+        self.has_memory(&name, memory)?;
         let free = self.ids.iter().position(Option::is_none).unwrap_or(self.ids.len());
         if free >= MAX_PORTS {
             return Err(SwitchError::Limit(format!("a switch has at most {MAX_PORTS} ports")));
@@ -79,7 +82,7 @@ impl Switch {
         };
         self.ports.insert(name.clone(), state);
         match opened {
-            Some(o) => self.connect(&name, o, None, 0, None)?,
+            Some(o) => self.connect(&name, o, None, memory, None)?,
             None => self.publish(),
         }
         Ok(())
@@ -115,6 +118,17 @@ impl Switch {
         }
         for (lane, ingress) in ingress.into_iter().enumerate() {
             self.add_source(id, lane, ingress);
+        }
+        Ok(())
+    }
+
+    /// Whether the switch may have `bytes` more for the rings of port `name`.
+    fn has_memory(&self, name: &str, bytes: u64) -> Result<(), SwitchError> {
+        let (used, top) = (self.memory(), self.cfg.memory_limit);
+        if bytes > 0 && used + bytes > top {
+            return Err(SwitchError::Limit(format!(
+                "port {name:?}: its rings take {bytes} bytes and {used} of the switch's memory_limit of {top} are used"
+            )));
         }
         Ok(())
     }
@@ -251,12 +265,7 @@ impl Switch {
             let what = format!("port {name:?}: its rings take {bytes} bytes, memory_limit is {top}");
             return Err(SwitchError::Limit(what));
         }
-        let (used, top) = (self.memory(), self.cfg.memory_limit);
-        if used + bytes > top {
-            return Err(SwitchError::Limit(format!(
-                "port {name:?}: its rings take {bytes} bytes and {used} of the switch's memory_limit of {top} are used"
-            )));
-        }
+        self.has_memory(name, bytes)?;
         let exclusive = self.cfg.workers == 1;
         let mut end = Endpoint::new(layout, name, exclusive).map_err(|e| fail(e.into()))?;
         if request.pairing == Pairing::Asymmetric && notify::has_barriers() {

@@ -16,8 +16,10 @@ use crate::mac;
 pub struct PortView {
     pub name: String,
     pub kind: String,
-    /// `up`: frames can be delivered; `waiting`: for its client or peer.
+    /// `up`: frames can be delivered; `waiting`: for its client or peer; `down` or `gone`: its interface is.
     pub state: String,
+    /// Which way frames take, of kinds that have several.
+    pub mode: Option<String>,
     pub pid: Option<i32>,
     pub uid: Option<u32>,
     /// Seconds since it was attached.
@@ -33,6 +35,9 @@ pub struct PortView {
     pub out_frames: u64,
     pub out_bytes: u64,
     pub out_drops: BTreeMap<String, u64>,
+    /// What the kernel dropped before the switch had it, or after; in none of the other figures.
+    #[serde(default)]
+    pub kernel_drops: BTreeMap<String, u64>,
     pub learn_refused: u64,
     /// By ring or queue.
     pub rings: Vec<crate::counters::RingSums>,
@@ -121,10 +126,15 @@ impl Switch {
         let view = |(name, p): (&String, &super::PortState)| {
             let a = p.attached.as_ref();
             let resets = a.and_then(|a| a.resets.as_ref()).map_or(0, |r| r.load(Ordering::Relaxed));
+            let about = a.map(|a| a.egress.about()).unwrap_or_default();
+            let state = about.state.unwrap_or(if a.is_some() { "up" } else { "waiting" });
+            let kernel_drops = about.kernel_drops.iter().filter(|(_, n)| *n > 0);
             let mut v = PortView {
                 name: name.clone(),
                 kind: p.cfg.kind.name().to_owned(),
-                state: if a.is_some() { "up" } else { "waiting" }.to_owned(),
+                state: state.to_owned(),
+                mode: about.mode.map(str::to_owned),
+                kernel_drops: kernel_drops.map(|(cause, n)| ((*cause).to_owned(), *n)).collect(),
                 pid: a.and_then(|a| a.client).map(|c| c.pid),
                 uid: a.and_then(|a| a.client).map(|c| c.uid),
                 age_s: a.map(|a| now.saturating_sub(a.since) as f64 / 1e9),

@@ -69,7 +69,8 @@ pub fn ports(answer: &Value) -> String {
         let lost = drops(&p.in_drops) + drops(&p.out_drops);
         let figures =
             [count(p.in_frames), bytes(p.in_bytes), count(p.out_frames), bytes(p.out_bytes), count(lost)];
-        [p.name, p.kind, p.state, client].into_iter().chain(figures).collect()
+        let kind = p.mode.map_or(p.kind.clone(), |mode| format!("{} ({mode})", p.kind));
+        [p.name, kind, p.state, client].into_iter().chain(figures).collect()
     };
     let columns = ["PORT", "KIND", "STATE", "CLIENT", ">IN", ">IN BYTES", ">OUT", ">OUT BYTES", ">DROPS"];
     some(list(answer, "ports").into_iter().map(row).collect(), &columns, "no ports")
@@ -92,8 +93,13 @@ pub fn stats(answer: &Value) -> String {
     let rows = |p: &PortView| {
         let head =
             [p.name.clone(), count(p.in_frames), count(p.forwarded), count(p.copies), count(p.out_frames)];
-        let tail =
-            [by_cause(&p.in_drops), by_cause(&p.out_drops), count(p.ring_resets), count(p.learn_refused)];
+        let tail = [
+            by_cause(&p.in_drops),
+            by_cause(&p.out_drops),
+            by_cause(&p.kernel_drops),
+            count(p.ring_resets),
+            count(p.learn_refused),
+        ];
         let mut rows: Vec<Vec<String>> = vec![head.into_iter().chain(tail).collect()];
         // One ring alone would only say the same again.
         for r in p.rings.iter().filter(|_| p.rings.len() > 1) {
@@ -111,6 +117,7 @@ pub fn stats(answer: &Value) -> String {
         ">OUT",
         "DROPPED IN",
         "DROPPED OUT",
+        "IN THE KERNEL",
         ">RESETS",
         ">NOT LEARNED",
     ];
@@ -226,6 +233,8 @@ mod tests {
             out_drops: [("ring_full".to_owned(), 1000)].into(),
             ..PortView::default()
         };
+        let fast = PortView { kind: "xdp".into(), mode: Some("copy".into()), ..port.clone() };
+        assert!(ports(&json!({ "ports": [fast] })).contains("a     xdp (copy)  up"));
         let text = ports(&json!({ "ports": [port] }));
         let mut lines = text.lines();
         assert_eq!(
