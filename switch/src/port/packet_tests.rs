@@ -25,6 +25,15 @@ pub fn as_root(f: impl FnOnce() + Send + 'static) {
             std::fs::write(format!("/proc/sys/net/ipv6/conf/{i}/disable_ipv6"), "1").ok();
             ip(&format!("link set {i} up"));
         }
+        // A link that was set up a moment ago may still drop what it is given.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let is_up = |i: &str| {
+            let shown = std::process::Command::new("ip").args(["link", "show", i]).output().unwrap();
+            String::from_utf8_lossy(&shown.stdout).contains("state UP")
+        };
+        while !(is_up("va") && is_up("vb")) {
+            assert!(Instant::now() < deadline, "the links do not come up");
+        }
         f();
     })
     .join()

@@ -3,7 +3,7 @@
 //! - [`in_netns`] and [`Iface`]: find and configure an interface, wherever it lives;
 //! - [`tun_queue`], [`packet_socket`]: open file descriptors that frames come from;
 //! - [`io`]: frames in and out of them;
-//! - [`slots`]: frames that were read and are not done with yet;
+//! - [`slots`] and [`packed`]: frames that were read and are not done with yet;
 //! - [`netlink`]: IP addresses.
 
 use std::fs::File;
@@ -20,6 +20,7 @@ use super::{OpenError, os};
 
 pub mod io;
 pub mod netlink;
+pub mod packed;
 pub mod slots;
 
 /// Longest frame that the kernel hands out: a 64 KiB segment with its Ethernet header and VLAN tags.

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::libc;
 use valecast_config::TapPort;
 
-use super::sys::slots::{SLOTS, Slot, Slots};
+use super::sys::packed::Packed;
 use super::sys::{self, Iface, MAX_FRAME, io, netlink};
 use super::{Caps, Egress, Ingress, OpenError, Opened, Tally};
 use crate::frame::{Burst, Entry, VnetHdr};
@@ -28,40 +28,40 @@ const OFFLOADS: [libc::c_uint; 3] = {
 /// One queue's frames from the kernel.
 struct TapIngress {
     queue: Arc<File>,
-    slots: Slots,
+    frames: Packed,
 }
 
 impl TapIngress {
-    /// Reads one frame; `false` if there is none.
+    /// Reads one frame; `false` if there is none, or no room for it.
     fn read(&mut self) -> bool {
         loop {
-            let buffer = self.slots.free(1);
-            let n = match nix::unistd::read(&self.queue, buffer) {
-                Ok(n) if n > 0 => n,
-                Err(Errno::EINTR) => continue,
+            let Some(free) = self.frames.free() else { return false };
+            match nix::unistd::read(&self.queue, free) {
+                Ok(n) if n > 0 => {
+                    if self.frames.fill(n) {
+                        return true;
+                    }
+                }
+                Err(Errno::EINTR) => {}
                 // Nothing there; or the interface is down or gone, which comes to the same.
                 _ => return false,
-            };
-            let Some((header, _)) = buffer[..n].split_first_chunk::<{ VnetHdr::LEN }>() else { continue };
-            let vnet = VnetHdr::from_bytes(*header);
-            self.slots.fill(Slot { at: VnetHdr::LEN, len: n - VnetHdr::LEN, vnet, cut: false });
-            return true;
+            }
         }
     }
 }
 
 impl Ingress for TapIngress {
     fn take(&mut self, burst: &mut Burst, max: usize, _now: u64) {
-        while self.slots.len() < max.min(SLOTS) && self.read() {}
-        self.slots.give(burst, max);
+        while self.frames.len() < max && self.read() {}
+        self.frames.give(burst, max);
     }
 
     fn complete(&mut self, _burst: &Burst, n: usize) {
-        self.slots.done(n);
+        self.frames.done(n);
     }
 
     fn arm(&mut self) -> bool {
-        self.slots.len() == 0 && !self.read()
+        self.frames.len() == 0 && !self.read()
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -108,7 +108,9 @@ pub fn open(name: &str, cfg: &TapPort) -> Result<Opened, OpenError> {
     tracing::debug!(port = name, interface = cfg.ifname, queues = queues.len(), "TAP is open");
     let ingress = queues
         .iter()
-        .map(|q| Box::new(TapIngress { queue: q.clone(), slots: Slots::new(VnetHdr::LEN + MAX_FRAME) }) as _)
+        .map(|q| {
+            Box::new(TapIngress { queue: q.clone(), frames: Packed::new(VnetHdr::LEN + MAX_FRAME) }) as _
+        })
         .collect();
     Ok(Opened { ingress, egress: Arc::new(TapEgress { queues, offload: cfg.offload }), keep: Vec::new() })
 }
