@@ -71,6 +71,17 @@ pub enum Kind {
     Attach,
     /// Memory of the switch's process per attached port.
     Memory,
+    /// Between two network namespaces, by programs that know nothing of the switch.
+    Namespaces(Traffic),
+}
+
+/// What goes between two namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Traffic {
+    /// One TCP connection (iperf3), with all offloads that the way has.
+    Tcp,
+    /// Small datagrams (udpload): those that arrive.
+    Udp,
 }
 
 /// What the switch is configured as. Contenders are started anew for each setup, not for each job.
@@ -131,6 +142,8 @@ impl Job {
             Kind::Idle => Unit::CpuShare,
             Kind::Attach => Unit::Milliseconds,
             Kind::Memory => Unit::KibPerPort,
+            Kind::Namespaces(Traffic::Tcp) => Unit::Gbits,
+            Kind::Namespaces(Traffic::Udp) => Unit::Mpps,
         }
     }
 
@@ -157,6 +170,8 @@ impl Job {
             Kind::Idle => "idle CPU".to_owned(),
             Kind::Attach => "attach a port".to_owned(),
             Kind::Memory => format!("memory per port, {} ports", self.setup.ports),
+            Kind::Namespaces(Traffic::Tcp) => "namespace to namespace, TCP".to_owned(),
+            Kind::Namespaces(Traffic::Udp) => format!("namespace to namespace, UDP {}", self.size),
         };
         if self.kind == Kind::BothWays {
             s += " both ways";
@@ -171,8 +186,9 @@ impl Job {
 impl fmt::Display for Job {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.family())?;
-        match self.unit() {
-            Unit::Mpps => write!(f, " burst {}", self.burst()),
+        match (self.unit(), self.kind) {
+            (_, Kind::Namespaces(_)) => Ok(()),
+            (Unit::Mpps, _) => write!(f, " burst {}", self.burst()),
             _ => Ok(()),
         }
     }
@@ -183,6 +199,8 @@ impl fmt::Display for Job {
 pub enum Unit {
     /// Millions of frames a second.
     Mpps,
+    /// Gigabits of payload a second.
+    Gbits,
     /// Nanoseconds.
     Nanoseconds,
     /// Milliseconds of processor time per million frames.
@@ -200,6 +218,7 @@ impl Unit {
     pub fn name(self) -> &'static str {
         match self {
             Unit::Mpps => "Mpps",
+            Unit::Gbits => "Gbit/s",
             Unit::Nanoseconds => "ns",
             Unit::CpuPerMillion => "CPU ms per million",
             Unit::CpuShare => "% of a core",
@@ -210,6 +229,6 @@ impl Unit {
 
     /// Whether more is better.
     pub fn more_is_better(self) -> bool {
-        self == Unit::Mpps
+        matches!(self, Unit::Mpps | Unit::Gbits)
     }
 }

@@ -9,7 +9,7 @@
 //! - `raw/`: what the memory allows, as a contender and as probes.
 //! - `run`: the rounds; each run is watched by `noise` (other processes, the hypervisor) and `placement` (how far
 //!   apart the host has the two cores).
-//! - `drive`, `latency`, `split`, `costs`: the jobs, on whatever wires.
+//! - `drive`, `latency`, `split`, `costs`: the jobs, on whatever wires; `namespaces`: those without wires.
 //! - `results`, `stats`, `report/`: samples, and the tables, files and the chart made of them; `machine` says where.
 //!
 //! One process, tied to core 0, generates and sinks; the switch forwards on core 1.
@@ -26,6 +26,7 @@ mod job;
 mod latency;
 mod machine;
 mod memif;
+mod namespaces;
 mod noise;
 mod peer;
 mod placement;

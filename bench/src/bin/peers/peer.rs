@@ -36,6 +36,17 @@ pub trait Wire {
     fn wait_send(&mut self, timeout: Duration);
 }
 
+/// Two network namespaces, either with an interface that leads to the other.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    /// Where traffic comes from.
+    pub from: String,
+    /// Where it goes to.
+    pub to: String,
+    /// The receiver's address.
+    pub address: &'static str,
+}
+
 /// A contender in a setup.
 pub trait Running {
     /// Attaches to all ports, in order. Once, or again when all wires are gone and there are [`Self::endpoints`].
@@ -43,6 +54,11 @@ pub trait Running {
 
     /// How a process of its own would attach to the ports; empty if none can.
     fn endpoints(&self) -> Vec<Endpoint>;
+
+    /// The namespaces that it joins, for contenders that do only that.
+    fn hosts(&self) -> Option<Hosts> {
+        None
+    }
 
     /// The processes of the switch.
     fn pids(&self) -> Vec<Pid>;
@@ -74,6 +90,11 @@ pub trait Peer {
 
     /// What it is configured as, in a sentence.
     fn about(&self) -> &'static str;
+
+    /// Whether it joins network namespaces, and does nothing else.
+    fn joins_namespaces(&self) -> bool {
+        false
+    }
 
     /// Whether it can do a job, or why not.
     fn can(&self, job: &Job) -> Result<(), String>;

@@ -1,6 +1,6 @@
 //! Which jobs there are: all of them, or the few of `--quick`.
 
-use crate::job::{Job, Kind, Pattern, Setup, Size, Waiting};
+use crate::job::{Job, Kind, Pattern, Setup, Size, Traffic, Waiting};
 
 const UNICAST: Pattern = Pattern::Unicast { macs: 1 };
 
@@ -95,6 +95,11 @@ pub fn full() -> Vec<Job> {
     jobs.push(small(ordinary, Kind::Idle));
     jobs.push(small(ordinary, Kind::Attach));
     jobs.push(small(Setup { ports: 66, ..ordinary }, Kind::Memory));
+    // Sender, receiver and switch go where the scheduler puts them, as anybody's would.
+    let anywhere = Setup { pinned: false, ..ordinary };
+    for traffic in [Traffic::Tcp, Traffic::Udp] {
+        jobs.push(small(anywhere, Kind::Namespaces(traffic)));
+    }
     sorted(jobs)
 }
 

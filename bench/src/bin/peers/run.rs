@@ -11,6 +11,7 @@ use crate::cpu;
 use crate::drive::{self, Figures};
 use crate::job::{Job, Kind, Setup};
 use crate::latency;
+use crate::namespaces;
 use crate::noise::{Noise, Reading};
 use crate::peer::{Peer, Running, Trouble, Wire};
 use crate::placement::{Class, Probe};
@@ -98,7 +99,7 @@ pub fn all(jobs: &[Job], peers: &[Box<dyn Peer>], plan: &Plan, stop: &StopFlag) 
                     if stop.is_set() {
                         break;
                     }
-                    match a.peer.can(job) {
+                    match can(a.peer, job) {
                         Ok(()) => {
                             let name = a.peer.name();
                             let mut run = Contender { active: a, job, plan, prepared: false };
@@ -114,6 +115,15 @@ pub fn all(jobs: &[Job], peers: &[Box<dyn Peer>], plan: &Plan, stop: &StopFlag) 
     results
 }
 
+/// Whether a contender can do a job, or why not.
+fn can(peer: &dyn Peer, job: &Job) -> Result<(), String> {
+    match (peer.joins_namespaces(), matches!(job.kind, Kind::Namespaces(_))) {
+        (true, false) => Err("it joins namespaces only".to_owned()),
+        (false, true) => Err("it has no ports in namespaces here".to_owned()),
+        _ => peer.can(job),
+    }
+}
+
 /// Starts everyone who can do at least one of the jobs, and freezes them again.
 fn start<'a>(
     group: &[Job],
@@ -124,9 +134,14 @@ fn start<'a>(
     let setup: Setup = group[0].setup;
     let mut active = Vec::new();
     for peer in peers {
-        if let Some(why) = group.iter().map(|j| peer.can(j).err()).reduce(|a, b| a.and(b)).flatten() {
+        if let Some(why) = group.iter().map(|j| can(peer.as_ref(), j).err()).reduce(|a, b| a.and(b)).flatten()
+        {
             for job in group {
-                results.cannot(peer.name(), job, &peer.can(job).err().unwrap_or_else(|| why.clone()));
+                results.cannot(
+                    peer.name(),
+                    job,
+                    &can(peer.as_ref(), job).err().unwrap_or_else(|| why.clone()),
+                );
             }
             continue;
         }
@@ -201,6 +216,7 @@ impl Run for Contender<'_, '_> {
         a.running.thaw();
         match self.job.kind {
             Kind::Split { .. } | Kind::Scale { .. } | Kind::Attach | Kind::Memory => a.detach(),
+            Kind::Namespaces(_) => {}
             _ => {
                 a.attach()?;
                 if !self.prepared {
@@ -236,6 +252,9 @@ impl Run for Contender<'_, '_> {
             Kind::Idle => Ok(costs::idle(a.running.as_ref(), Duration::from_secs(2))),
             Kind::Attach => costs::attach(a.running.as_ref()),
             Kind::Memory => costs::memory(a.peer, &job.setup, job),
+            Kind::Namespaces(traffic) => {
+                namespaces::run(job, traffic, a.running.as_ref(), &self.plan.work, time)
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The contenders: one file each.
 
+pub mod hosts;
 pub mod kernel;
 pub mod ovs;
 pub mod testpmd;
@@ -37,6 +38,11 @@ pub fn all(places: &Places) -> Vec<Box<dyn Peer>> {
         Box::new(kernel::Bridge::veth(places)),
         Box::new(kernel::Bridge::tap(places)),
         Box::new(vde::VdeSwitch::new(places)),
+        Box::new(hosts::Joined::new(places, hosts::Way::Tap)),
+        Box::new(hosts::Joined::new(places, hosts::Way::Xdp)),
+        Box::new(hosts::Joined::new(places, hosts::Way::Packet)),
+        Box::new(hosts::Joined::new(places, hosts::Way::Bridge)),
+        Box::new(hosts::Joined::new(places, hosts::Way::Pump)),
     ]
 }
 

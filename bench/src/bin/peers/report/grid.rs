@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::OURS;
-use crate::job::{Job, Unit};
+use super::{OURS, OURS_JOINING};
+use crate::job::{Job, Kind, Unit};
 use crate::placement::Class;
 use crate::raw::probes::PROBES;
 use crate::results::Results;
@@ -60,8 +60,13 @@ fn columns(jobs: &[Job]) -> Vec<Column> {
     if unit == Unit::Nanoseconds {
         return ["p50", "p99", "p99.9"].map(|k| Column { head: k.to_owned(), job: jobs[0], key: k }).into();
     }
-    let head =
-        |j: &Job| if unit == Unit::Mpps { format!("burst {}", j.burst()) } else { unit.name().to_owned() };
+    let head = |j: &Job| {
+        if unit == Unit::Mpps && !matches!(j.kind, Kind::Namespaces(_)) {
+            format!("burst {}", j.burst())
+        } else {
+            unit.name().to_owned()
+        }
+    };
     jobs.iter().map(|j| Column { head: head(j), job: *j, key: "value" }).collect()
 }
 
@@ -107,9 +112,9 @@ fn one(
     if shown.len() > 1 && unit != Unit::Nanoseconds {
         heads.push("best".to_owned());
     }
-    let ours = rows.iter().find(|r| r.name == OURS).and_then(|r| r.best);
-    if let Some(ours) = ours {
-        heads.push(format!("{OURS} / it"));
+    let ours = rows.iter().find(|r| r.name == OURS || r.name == OURS_JOINING);
+    if let Some((name, ours)) = ours.and_then(|r| Some((r.name, r.best?))) {
+        heads.push(format!("{name} / it"));
         for row in &mut rows {
             let r = row.best.and_then(|theirs| ratio(ours, theirs));
             row.cells.push(r.map_or("-".to_owned(), |r| format!("{r:.2}")));

@@ -15,6 +15,8 @@ pub use grid::Grid;
 
 /// The contender that all ratios are of.
 pub const OURS: &str = "valecast";
+/// The same where namespaces are joined.
+pub const OURS_JOINING: &str = "valecast-tap";
 
 /// A contender as the report knows it.
 #[derive(Clone, Debug)]

@@ -57,6 +57,7 @@ fn group(s: &mut String, g: &Grid, top: f64) -> f64 {
     let best = if g.columns.iter().any(|c| c == "best") { ", each at its best burst" } else { "" };
     let (what, less) = match g.unit {
         Unit::Mpps => ("Mpps", ""),
+        Unit::Gbits => ("Gbit/s", ""),
         Unit::Nanoseconds => ("p50 in ns", "; shorter is better"),
         u => (u.name(), "; shorter is better"),
     };
