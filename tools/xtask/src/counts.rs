@@ -37,7 +37,7 @@ fn measure(write: bool) -> Result<Vec<String>, String> {
         counted += &format!("{job} = {now:.0}\n");
         match number(job) {
             None => {
-                complaints.push(format!("{ALLOWED}: no `{job}`; counted {now:.0} instructions per frame"))
+                complaints.push(format!("{ALLOWED}: no `{job}`; counted {now:.0} instructions per frame"));
             }
             Some(then) => {
                 println!("{job:<26} {now:>8.1} instructions per frame, {then:.0} allowed");

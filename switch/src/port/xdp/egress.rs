@@ -240,7 +240,7 @@ impl Egress for XdpEgress {
         tally
     }
 
-    fn settle(&self) {
+    fn wake_patient(&self) {
         for (lane, _) in self.queues.iter().take(self.sending).enumerate() {
             let (socket, mut q) = self.queue(lane);
             if !q.down && q.transmit.frames.pending() > 0 {
