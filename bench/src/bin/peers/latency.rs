@@ -18,6 +18,15 @@ const INTERVAL: u64 = 5_000;
 /// Most frames taken at once.
 const ALL: u32 = 1024;
 
+/// Longest time that is told from longer ones, in ns.
+const LONGEST: u64 = 10_000_000_000;
+
+/// Times in ns. The range is fixed: a histogram that may grow does not when a value is recorded by clamping, which
+/// takes all that is beyond its first 2 us for 2 ns.
+fn times() -> Result<Histogram<u64>, Trouble> {
+    Ok(Histogram::new_with_bounds(1, LONGEST, 3)?)
+}
+
 /// There and back under `load` per cent of what goes through at most.
 pub fn round_trips(
     job: &Job,
@@ -35,7 +44,7 @@ pub fn round_trips(
     let rate = most * f64::from(load) / 100.0;
     let [a, b, ..] = wires else { return Err("round trips need two ports".into()) };
     let interval = interval(a.as_mut(), b.as_mut())?;
-    let mut hist = Histogram::<u64>::new(3)?;
+    let mut hist = times()?;
     let burst = u64::from(job.burst());
     let (begin, end) = (now_ns(), now_ns() + time.as_nanos() as u64);
     let (mut next, mut sent, mut probes) = (begin + interval, 0u64, 0u64);
@@ -103,7 +112,7 @@ fn interval(a: &mut dyn Wire, b: &mut dyn Wire) -> Result<u64, Trouble> {
 /// One way through the switch with the switch and the receiver asleep: a kick wakes the one, then the other.
 pub fn wake_ups(wires: &mut [Box<dyn Wire>], time: Duration) -> Result<Figures, Trouble> {
     let [a, b, ..] = wires else { return Err("wake-ups need two ports".into()) };
-    let mut hist = Histogram::<u64>::new(3)?;
+    let mut hist = times()?;
     let (end, mut lost) = (now_ns() + time.as_nanos() as u64, 0u32);
     while now_ns() < end {
         // Long enough for everybody to be asleep.
@@ -147,6 +156,14 @@ pub fn percentiles(hist: &Histogram<u64>) -> Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_times_stay_long() {
+        let mut h = times().unwrap();
+        [5_000, 70_000, u64::MAX].iter().for_each(|t| h.saturating_record(*t));
+        assert!((70_000.0..71_000.0).contains(&percentiles(&h)["value"]));
+        assert!(h.max() >= LONGEST);
+    }
 
     #[test]
     fn the_median_is_the_figure() {
