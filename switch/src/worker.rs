@@ -211,7 +211,8 @@ impl Worker {
             }
             if now - last_look > LOOK_EVERY {
                 last_look = now;
-                self.look(EpollTimeout::ZERO);
+                // Who was woken has worked at that time: the turn must not be before it.
+                now = now.max(self.look(EpollTimeout::ZERO));
             }
             let idle = work == 0 && (self.active.is_empty() || now - last_work > SETTLE_AFTER);
             if idle || now - last_settled > SETTLE_AT_LAST {
@@ -277,7 +278,7 @@ impl Worker {
         }
         if let Some(until) = served.hold_until {
             self.hold(s, until);
-        } else if served.done == 0 && now - s.last_work > self.setup.spin {
+        } else if served.done == 0 && now.saturating_sub(s.last_work) > self.setup.spin {
             self.block(t, s);
         }
         served.done
@@ -328,7 +329,7 @@ impl Worker {
     fn idle(&mut self, s: &mut Source, now: u64) {
         if let Some(due) = s.ingress.due() {
             self.hold(s, due);
-        } else if now - s.last_work > self.setup.spin && s.ingress.arm() {
+        } else if now.saturating_sub(s.last_work) > self.setup.spin && s.ingress.arm() {
             s.state = State::Parked;
         }
     }
@@ -375,17 +376,19 @@ impl Worker {
             (until != u64::MAX).then(|| TimeSpec::nanoseconds((until - now).saturating_sub(spin) as i64));
         // Outside of the guard: tables may be freed while this worker sleeps.
         guard.repin_after(|| match timed {
-            None => self.look(EpollTimeout::NONE),
+            None => {
+                let _ = self.look(EpollTimeout::NONE);
+            }
             Some(t) => {
                 let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
                 let _ = ppoll(&mut fds, Some(t), None);
-                self.look(EpollTimeout::ZERO);
+                let _ = self.look(EpollTimeout::ZERO);
             }
         });
     }
 
-    /// Takes what the doorbells say.
-    fn look(&mut self, timeout: EpollTimeout) {
+    /// Takes what the doorbells say. The time (ns) of it, or 0 if they said nothing.
+    fn look(&mut self, timeout: EpollTimeout) -> u64 {
         let mut events = [EpollEvent::empty(); 64];
         let n = self.epoll.wait(&mut events, timeout).unwrap_or(0);
         let now = if n > 0 { now_ns() } else { 0 };
@@ -406,6 +409,7 @@ impl Worker {
                 }
             }
         }
+        now
     }
 
     fn unblock(&mut self, now: u64) {
