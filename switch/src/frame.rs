@@ -346,6 +346,7 @@ impl Burst {
 
     /// Remembers an offload header and returns what goes into [`Frame::vnet`].
     pub fn add_vnet(&mut self, v: VnetHdr) -> u16 {
+        self.odd = true;
         self.vnets.push(v);
         self.vnets.len() as u16
     }
