@@ -1,9 +1,9 @@
 //! `xdp`: an interface that exists, through AF_XDP sockets, one per receive queue.
 //!
-//! An XDP program on the interface ([`bpf`]) hands its frames to the sockets, so the switch gets them instead of
-//! the host. Frames come by reference, out of memory that the kernel wrote them to ([`socket`]); frames to the
-//! interface are copied once, into the same memory ([`egress`]). Between the two lie rings ([`rings`]), as
-//! between the switch and its clients. The kernel says nothing of checksums left undone; [`partial`] sees them.
+//! An XDP program on the interface (`bpf`) hands its frames to the sockets, so the switch gets them instead of
+//! the host. Frames come by reference, out of memory that the kernel wrote them to (`socket`); frames to the
+//! interface are copied once, into the same memory (`egress`). Between the two lie rings (`rings`), as
+//! between the switch and its clients. The kernel says nothing of checksums left undone; `partial` sees them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
