@@ -91,7 +91,7 @@ pub struct Setup {
     pub ports: usize,
     /// Attached ports besides, without traffic.
     pub idle_ports: usize,
-    /// Most frames the switch takes at once, where it can be told.
+    /// Frames the generator hands over at once.
     pub burst: u32,
     /// A group with every port but the first.
     pub group: bool,
@@ -101,6 +101,14 @@ pub struct Setup {
     pub waiting: Waiting,
     /// Tied to cores.
     pub pinned: bool,
+}
+
+impl Setup {
+    /// Most frames the switch takes at once, where it can be told. Nobody sets up a switch to take frames one by one
+    /// because a sender hands them over so.
+    pub fn most(&self) -> u32 {
+        self.burst.max(32)
+    }
 }
 
 /// How the switch waits for work.

@@ -23,7 +23,7 @@ const LONGEST: u64 = 10_000_000_000;
 
 /// Times in ns. The range is fixed: a histogram that may grow does not when a value is recorded by clamping, which
 /// takes all that is beyond its first 2 us for 2 ns.
-fn times() -> Result<Histogram<u64>, Trouble> {
+pub fn times() -> Result<Histogram<u64>, Trouble> {
     Ok(Histogram::new_with_bounds(1, LONGEST, 3)?)
 }
 

@@ -86,10 +86,10 @@ impl Peer for Testpmd {
     fn about(&self) -> &'static str {
         if self.zero_copy {
             "testpmd, io forward (no look-up, no learning) on core 1 between two memifs that lend out its own buffers \
-             (`zero-copy=yes`), so that the generator copies each frame in; `--burst` as the job's, hugepages"
+             (`zero-copy=yes`), so that the generator copies each frame in; `--burst` as the job's but at least 32, hugepages"
         } else {
             "testpmd, io forward (no look-up, no learning) on core 1 between two memifs (1024 slots); it copies each frame \
-             out of the generator's and into the receiver's buffers; `--burst` as the job's, hugepages"
+             out of the generator's and into the receiver's buffers; `--burst` as the job's but at least 32, hugepages"
         }
     }
 
@@ -133,7 +133,7 @@ impl Peer for Testpmd {
                 listeners.push(Listener::new(socket)?);
             }
         }
-        let burst = setup.burst.min(512);
+        let burst = setup.most().min(512);
         command.args([
             "--",
             "--forward-mode=io",

@@ -50,7 +50,7 @@ fn toml(setup: &Setup, run_dir: &std::path::Path) -> String {
         "run_dir = {run_dir:?}\n[[switch]]\nname = \"peers\"\nworkers = {}\n{cpus}{spin}burst = {}\n\
          memory_limit = \"16GiB\"\nmax_buckets = {}\n",
         setup.workers,
-        setup.burst,
+        setup.most(),
         setup.ports.max(32)
     );
     for i in 0..setup.ports {
@@ -80,7 +80,7 @@ impl Peer for Valecast {
     }
 
     fn about(&self) -> &'static str {
-        "`valecast run` with ring ports of 1024 slots, a learning switch; worker on core 1, `burst` as the job's, \
+        "`valecast run` with ring ports of 1024 slots, a learning switch; worker on core 1, `burst` as the job's but at least 32, \
          `spin = \"10ms\"` where the job polls, otherwise the default"
     }
 

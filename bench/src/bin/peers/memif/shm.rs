@@ -156,6 +156,8 @@ pub struct Rings {
     rx: Ring,
     /// Next slot that we fill, and the next that we read.
     next_tx: u16,
+    /// Free slots that are known of.
+    room: u32,
     next_rx: u16,
 }
 
@@ -166,7 +168,7 @@ impl Rings {
     fn new(areas: Vec<Area>, own: bool, tx: Ring, rx: Ring) -> Self {
         let places = areas.iter().map(|a| (a.0.as_mut_ptr(), a.len())).collect();
         rx.half(FLAGS).store(POLLING, Ordering::Relaxed);
-        Self { areas, places, own, tx, rx, next_tx: 0, next_rx: 0 }
+        Self { areas, places, own, tx, rx, next_tx: 0, room: 0, next_rx: 0 }
     }
 
     /// Over our own memory, once the server has it; receives from the `from`-th ring to us.
@@ -211,6 +213,16 @@ impl Rings {
     #[inline(always)]
     pub fn slot(&self, i: u32) -> u32 {
         (u32::from(self.next_tx) + i) & self.tx.mask
+    }
+
+    /// Frames that can be sent now, at least: the switch's index is read only if fewer than `enough` are known of, as
+    /// its line comes from another core.
+    #[inline(always)]
+    pub fn room_for(&mut self, enough: u32) -> u32 {
+        if self.room < enough {
+            self.room = self.room();
+        }
+        self.room
     }
 
     /// Frames that can be sent now.
@@ -263,6 +275,7 @@ impl Rings {
     #[inline(always)]
     pub fn publish(&mut self, n: u32) {
         self.next_tx = self.next_tx.wrapping_add(n as u16);
+        self.room = self.room.saturating_sub(n);
         let index = if self.own { HEAD } else { TAIL };
         self.tx.half(index).store(self.next_tx, Ordering::Release);
     }

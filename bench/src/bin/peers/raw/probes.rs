@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use nix::sys::eventfd::EventFd;
 use valecast_bench::clock::now_ns;
 
@@ -12,7 +11,7 @@ use super::ring::{SLOTS, pair};
 use crate::cpu;
 use crate::drive::Figures;
 use crate::job::{Job, Kind, Pattern, Size};
-use crate::latency::percentiles;
+use crate::latency::{percentiles, times};
 use crate::peer::Trouble;
 
 /// A probe's name, what it is, whether it goes with a job, and its run.
@@ -152,7 +151,7 @@ fn two_wake_ups(time: Duration) -> Result<Figures, Trouble> {
             let _ = ours.write(1);
         }
     });
-    let mut hist = Histogram::<u64>::new(3)?;
+    let mut hist = times()?;
     let end = now_ns() + time.as_nanos() as u64;
     while now_ns() < end {
         std::thread::sleep(Duration::from_micros(200));

@@ -53,7 +53,7 @@ impl Peer for Raw {
             outs.push(output);
         }
         let flags = Arc::new(Flags::default());
-        let (theirs, burst) = (flags.clone(), setup.burst);
+        let (theirs, burst) = (flags.clone(), setup.most());
         let worker = std::thread::spawn(move || {
             cpu::pin(cpu::SWITCH);
             Stage { ins, outs, table: Table::new(), burst }.run(&theirs);

@@ -77,7 +77,7 @@ impl Wire for MemifWire {
 
     #[inline]
     fn send(&mut self, n: u32) -> u32 {
-        let n = self.link.rings.room().min(n);
+        let n = self.link.rings.room_for(n).min(n);
         if n == 0 {
             return 0;
         }

@@ -77,7 +77,7 @@ impl Wire for RingWire {
 
     #[inline]
     fn send(&mut self, n: u32) -> u32 {
-        let n = self.tx.room().min(n);
+        let n = self.tx.room_for(n).min(n);
         if n == 0 {
             return 0;
         }
