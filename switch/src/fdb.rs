@@ -37,8 +37,11 @@ struct Line([Slot; WAYS]);
 impl Line {
     #[inline]
     fn find(&self, key: u64) -> Option<&Slot> {
+        // All four are compared, without a branch: which of them it is cannot be foretold, and a wrong guess costs more.
         // ORDERING: Acquire pairs with the Release that published the key after its value.
-        self.0.iter().find(|s| s.key.load(Ordering::Acquire) == key)
+        let hit = |i: usize| u32::from(self.0[i].key.load(Ordering::Acquire) == key) << i;
+        let hits = hit(0) | hit(1) | hit(2) | hit(3);
+        (hits != 0).then(|| &self.0[hits.trailing_zeros() as usize % WAYS])
     }
 }
 

@@ -71,6 +71,8 @@ pub fn full() -> Vec<Job> {
                 jobs.push(rate(star(receivers, burst, true), Pattern::Replicate, size));
             }
         }
+        // As many as fit beside the sender into the 32 ports that a packaged DPDK is built for.
+        jobs.push(rate(star(31, burst, true), Pattern::Replicate, 64));
         for receivers in [1, 4, 16] {
             jobs.push(rate(star(receivers, burst, false), Pattern::Broadcast, 64));
         }

@@ -67,6 +67,7 @@ impl Peer for Ovs {
         let Setup { idle_ports, waiting, pinned, .. } = job.setup;
         match job.kind {
             _ if waiting == Waiting::Sleeping => Err("its PMD threads never sleep".to_owned()),
+            _ if job.setup.ports > 32 => Err("its DPDK is built for 32 ports".to_owned()),
             _ if idle_ports > 0 => Err("a thousand memif ports do not fit its memory pools".to_owned()),
             Kind::Scale { .. } => Err("its PMD thread would never let the client have the core".to_owned()),
             Kind::Split { .. } if !pinned => Err("its PMD threads are always tied to cores".to_owned()),
