@@ -35,7 +35,7 @@ struct Slot {
 struct Line([Slot; WAYS]);
 
 impl Line {
-    #[inline]
+    #[inline(always)]
     fn find(&self, key: u64) -> Option<&Slot> {
         // All four are compared, without a branch: which of them it is cannot be foretold, and a wrong guess costs more.
         // ORDERING: Acquire pairs with the Release that published the key after its value.
@@ -156,7 +156,7 @@ impl Fdb {
     }
 
     /// The same for an address whose line is known ([`Fdb::prefetch`]).
-    #[inline]
+    #[inline(always)]
     pub fn lookup_at(&self, line: u32, key: u64, now: u32) -> Option<u16> {
         let line = line as usize & self.mask;
         let s = self.lines[line].find(key).or_else(|| self.lines[line ^ 1].find(key))?;
@@ -167,7 +167,7 @@ impl Fdb {
     }
 
     /// Whether [`Fdb::learn`] would change nothing, as far as the line of [`Fdb::prefetch`] tells.
-    #[inline]
+    #[inline(always)]
     pub fn knows(&self, line: u32, key: u64, port: u16, now: u32) -> bool {
         let seen = |s: &Slot| s.val.load(Ordering::Relaxed) == value(port, now);
         self.lines[line as usize & self.mask].find(key).is_some_and(seen)

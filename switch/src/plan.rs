@@ -68,6 +68,15 @@ struct Made {
     segments: Option<Result<Range<u16>, offload::CannotOffload>>,
 }
 
+/// What a frame is looked up by.
+#[derive(Clone, Copy, Default)]
+struct Look {
+    src_key: u64,
+    dst_key: u64,
+    src_line: u32,
+    dst_line: u32,
+}
+
 /// A frame being placed.
 #[derive(Clone, Copy)]
 struct Seen {
@@ -218,17 +227,10 @@ impl Plan {
     ) -> (usize, Option<(PortId, usize)>) {
         let Context { tables: t, fdb, port, now, .. } = cx;
         let secs = clock::secs(now);
-        let end = burst.taken().min(from + BLOCK);
         // All lines of the forwarding table are asked for before the first is looked at.
-        let mut lines = [(0u32, 0u32); BLOCK];
-        for (l, i) in lines.iter_mut().zip(from..end) {
-            let head = burst.head(i);
-            *l = (fdb.prefetch(key(mac::src(head), 0)), fdb.prefetch(key(mac::dst(head), 0)));
-        }
-        let mut run = from;
-        let mut going: Option<(PortId, usize)> = None;
-        let mut i = from;
-        for &(src_line, dst_line) in &lines[..end - from] {
+        let mut looks = [Look::default(); BLOCK];
+        let mut many = 0;
+        for (look, i) in looks.iter_mut().zip(from..burst.taken()) {
             let head = burst.head(i);
             let (src, dst) = (mac::src(head), mac::dst(head));
             if head[12..14] == [0x81, 0] || mac::is_group(dst) || mac::is_group(src) {
@@ -237,7 +239,15 @@ impl Plan {
             if !t.groups.is_empty() && t.group(dst, port.id).is_some() {
                 break;
             }
-            let src_key = key(src, 0);
+            let (src_key, dst_key) = (key(src, 0), key(dst, 0));
+            let (src_line, dst_line) = (fdb.prefetch(src_key), fdb.prefetch(dst_key));
+            *look = Look { src_key, dst_key, src_line, dst_line };
+            many += 1;
+        }
+        let mut run = from;
+        let mut going: Option<(PortId, usize)> = None;
+        let mut i = from;
+        for &Look { src_key, dst_key, src_line, dst_line } in &looks[..many] {
             if src_key != *last_src && port.learn {
                 if !fdb.knows(src_line, src_key, port.id, secs)
                     && fdb.learn(src_key, port.id, secs, port.mac_limit) == Learned::Refused
@@ -247,7 +257,7 @@ impl Plan {
                 }
                 *last_src = src_key;
             }
-            let Some(to) = fdb.lookup_at(dst_line, key(dst, 0), secs).filter(|to| *to != port.id) else {
+            let Some(to) = fdb.lookup_at(dst_line, dst_key, secs).filter(|to| *to != port.id) else {
                 break;
             };
             if going.is_none_or(|(p, _)| p != to) {
