@@ -4,6 +4,10 @@
 #[cfg(test)]
 mod common;
 
+#[cfg(test)]
+use std::time::{Duration, Instant};
+
+#[cfg(test)]
 use common::{Rig, frame};
 
 /// Round trips.
@@ -44,4 +48,28 @@ fn no_wakeup_is_lost() {
 #[test]
 fn nor_between_two_workers() {
     ping_pong(2);
+}
+
+/// A sender that never sleeps meets the worker at every moment of its falling asleep.
+#[test]
+fn nor_by_a_sender_that_stays_awake() {
+    let rig = Rig::new(
+        "[[switch]]\nname = \"vale0\"\nspin = \"0\"\n[[switch.port]]\nname = \"a\"\nkind = \"ring\"\n\
+         [[switch.port]]\nname = \"b\"\nkind = \"ring\"\n",
+    );
+    let (mut a, mut b) = (rig.attach("a"), rig.attach("b"));
+    for i in 0..100_000u32 {
+        a.send(&frame(2, 1, &i.to_be_bytes()));
+        let given_up = Instant::now() + Duration::from_secs(20);
+        while b.rx.pending() == 0 {
+            assert!(Instant::now() < given_up, "frame {i} does not come");
+            std::hint::spin_loop();
+        }
+        b.rx.advance(1);
+        b.rx.release();
+        for _ in 0..i % 1000 {
+            std::hint::black_box(());
+        }
+    }
+    rig.books();
 }
