@@ -1,5 +1,19 @@
 //! QuickCast: copying bulk data from one site to many over multicast trees.
 //!
-//! - [`rate`]: how fast each tree may send in a timeslot (QuickCast, section IV-C).
+//! Graph, partitions, trees, rates; each part is a pure function over plain data:
+//!
+//! - [`graph`]: sites and directed links with capacities;
+//! - [`load`]: what the links already have to carry, and [`weight`]: what that makes a link cost a new tree;
+//! - [`tree`]: the tree from a site to a set of others (algorithm 1);
+//! - [`plan`]: the partitions of a transfer and their trees (algorithm 2), by schemes that have names;
+//! - [`rate`]: how fast each tree may send in a timeslot (section IV-C).
+//!
+//! Sections and algorithms are those of "Fast and Efficient Bulk Multicasting over Dedicated Inter-Datacenter
+//! Networks" (arXiv 1812.06553), the extended version of QuickCast (INFOCOM 2018).
 
+pub mod graph;
+pub mod load;
+pub mod plan;
 pub mod rate;
+pub mod tree;
+pub mod weight;
