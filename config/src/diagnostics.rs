@@ -30,9 +30,24 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// A mistake that has no place in the text.
-    pub(crate) fn without_place(file: &str, message: String, help: String) -> Self {
+    #[must_use]
+    pub fn without_place(file: &str, message: String, help: String) -> Self {
         let (line, column, span, source_line) = (0, 0, 0..0, String::new());
         Self { file: file.to_owned(), line, column, span, message, help, source_line }
+    }
+
+    /// A mistake at a byte range of a text.
+    #[must_use]
+    pub fn at(
+        file: &str,
+        text: &str,
+        span: Range<usize>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
+        let (line, column, source_line) = locate(text, span.start);
+        let (file, source_line) = (file.to_owned(), source_line.to_owned());
+        Self { file, line, column, span, message: message.into(), help: help.into(), source_line }
     }
 
     /// How many carets underline the mistake: what the span covers of its first line, at least one.
@@ -110,35 +125,13 @@ impl<'a> Sink<'a> {
 
     /// Records one mistake.
     pub fn report(&self, span: &Span, message: impl Into<String>, help: impl Into<String>) {
-        let (line, column, source_line) = self.locate(span.start);
-        self.found.borrow_mut().push(Diagnostic {
-            file: self.file.to_owned(),
-            line,
-            column,
-            span: span.clone(),
-            message: message.into(),
-            help: help.into(),
-            source_line: source_line.to_owned(),
-        });
+        let found = Diagnostic::at(self.file, self.text, span.clone(), message, help);
+        self.found.borrow_mut().push(found);
     }
 
     /// The line (from 1) of a byte offset.
     pub fn line(&self, offset: usize) -> usize {
-        self.locate(offset).0
-    }
-
-    /// Line, column and the line's text for a byte offset.
-    fn locate(&self, offset: usize) -> (usize, usize, &'a str) {
-        let mut offset = offset.min(self.text.len());
-        while !self.text.is_char_boundary(offset) {
-            offset -= 1;
-        }
-        let (before, after) = self.text.split_at(offset);
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let end = after.find('\n').map_or(self.text.len(), |newline| offset + newline);
-        let line = before.matches('\n').count() + 1;
-        let column = self.text[start..offset].chars().count() + 1;
-        (line, column, self.text[start..end].trim_end_matches('\r'))
+        locate(self.text, offset).0
     }
 
     /// The value when nothing was wrong, else every mistake in the order of the text.
@@ -152,4 +145,18 @@ impl<'a> Sink<'a> {
         diagnostics.sort_by_key(|d| d.span.start);
         ConfigErrors { diagnostics }
     }
+}
+
+/// Line, column and the line's text for a byte offset.
+fn locate(text: &str, offset: usize) -> (usize, usize, &str) {
+    let mut offset = offset.min(text.len());
+    while !text.is_char_boundary(offset) {
+        offset -= 1;
+    }
+    let (before, after) = text.split_at(offset);
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let end = after.find('\n').map_or(text.len(), |newline| offset + newline);
+    let line = before.matches('\n').count() + 1;
+    let column = text[start..offset].chars().count() + 1;
+    (line, column, text[start..end].trim_end_matches('\r'))
 }

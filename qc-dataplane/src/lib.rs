@@ -6,7 +6,8 @@
 //! - [`load`]: what the links already have to carry, and [`weight`]: what that makes a link cost a new tree;
 //! - [`tree`]: the tree from a site to a set of others (algorithm 1);
 //! - [`plan`]: the partitions of a transfer and their trees (algorithm 2), by schemes that have names;
-//! - [`rate`]: how fast each tree may send in a timeslot (section IV-C).
+//! - [`rate`]: how fast each tree may send in a timeslot (section IV-C);
+//! - [`read`]: files of topologies and instances.
 //!
 //! Sections and algorithms are those of "Fast and Efficient Bulk Multicasting over Dedicated Inter-Datacenter
 //! Networks" (arXiv 1812.06553), the extended version of QuickCast (INFOCOM 2018).
@@ -15,5 +16,6 @@ pub mod graph;
 pub mod load;
 pub mod plan;
 pub mod rate;
+pub mod read;
 pub mod tree;
 pub mod weight;

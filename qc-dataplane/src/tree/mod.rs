@@ -1,5 +1,12 @@
 //! Steiner trees: the links that carry one transfer from a site to a set of others (QuickCast, section IV-A).
 
+mod arcs;
+mod flac;
+mod heap;
+mod solver;
+
+pub use solver::{NoTree, Steiner};
+
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
