@@ -53,7 +53,7 @@ pub enum BadGraph {
         node: String,
     },
     /// A capacity that carries nothing or makes no sense.
-    #[error("link {link} ({from} to {to}): capacity is {capacity}, must be finite, above 0 and below 1e15")]
+    #[error("link {link} ({from} to {to}): capacity is {capacity}, must be from 1e-9 to 1e15")]
     Capacity {
         /// The link, counted from 0.
         link: usize,
@@ -142,7 +142,7 @@ impl Graph {
             if l.from == l.to {
                 return Err(BadGraph::Loop { link, node: name(l.from) });
             }
-            if !(l.capacity > 0.0 && l.capacity < 1e15) {
+            if !(1e-9..=1e15).contains(&l.capacity) {
                 let (from, to, capacity) = (name(l.from), name(l.to), l.capacity);
                 return Err(BadGraph::Capacity { link, from, to, capacity });
             }
@@ -252,7 +252,7 @@ mod tests {
         let say = |links| Graph::numbered(2, links).unwrap_err().to_string();
         assert_eq!(say(vec![link(0, 2, 1.0)]), "link 0: node 2 does not exist, there are 2");
         assert_eq!(say(vec![link(1, 1, 1.0)]), "link 0: starts and ends at 1");
-        for capacity in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        for capacity in [0.0, -1.0, 1e-10, 1e16, f64::NAN, f64::INFINITY] {
             assert!(
                 say(vec![link(0, 1, 1.0), link(1, 0, capacity)]).contains("link 1 (1 to 0): capacity is")
             );

@@ -5,7 +5,8 @@
 //! - [`graph`]: sites and directed links with capacities;
 //! - [`load`]: what the links already have to carry, and [`weight`]: what that makes a link cost a new tree;
 //! - [`tree`]: the tree from a site to a set of others (algorithm 1);
-//! - [`plan`]: the partitions of a transfer and their trees (algorithm 2), by schemes that have names;
+//! - [`partition`]: hierarchies of receivers, and [`plan`]: the partitions of a transfer and their trees
+//!   (algorithm 2), by schemes that have names;
 //! - [`rate`]: how fast each tree may send in a timeslot (section IV-C);
 //! - [`read`]: files of topologies and instances.
 //!
@@ -14,6 +15,7 @@
 
 pub mod graph;
 pub mod load;
+pub mod partition;
 pub mod plan;
 pub mod rate;
 pub mod read;

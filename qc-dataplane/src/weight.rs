@@ -114,3 +114,66 @@ pub fn weigh(weight: Weight, graph: &Graph, load: &Load, volume: f64, out: &mut 
         Weight::One | Weight::Use | Weight::Load | Weight::LoadAndVolume => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Link;
+
+    /// Links of capacity 1, 2 and 4 with loads of 3, 1 and 0.5, half, a quarter and nothing of them in use.
+    fn loaded() -> (Graph, Load) {
+        let link = |to, capacity| Link { from: 0, to, capacity };
+        let g = Graph::numbered(4, vec![link(1, 1.0), link(2, 2.0), link(3, 4.0)]).unwrap();
+        let mut load = Load::new(&g);
+        for (l, v) in [3.0, 2.0, 2.0].into_iter().enumerate() {
+            load.add_to_link(l as u32, v);
+        }
+        load.set_rate().copy_from_slice(&[0.5, 0.5, 0.0]);
+        (g, load)
+    }
+
+    #[test]
+    fn table_iv_by_number() {
+        let (g, load) = loaded();
+        let e = |x: f64| x.exp();
+        let (eu, el) = (e(0.5) + e(0.25) + 1.0, e(3.0) + e(1.0) + e(0.5));
+        let want = [
+            [1.0, 1.0, 1.0],
+            // The scale of 2 and 3 is free: here the largest is 1.
+            [1.0, e(-0.25), e(-0.5)],
+            [1.0, e(-2.0), e(-2.5)],
+            [0.5, 0.25, 0.0],
+            [3.0, 1.0, 0.5],
+            [11.0, 5.0, 2.5],
+            [1.0 + e(0.5) / eu, 1.0 + e(0.25) / eu, 1.0 + 1.0 / eu],
+            [1.0 + e(3.0) / el, 1.0 + e(1.0) / el, 1.0 + e(0.5) / el],
+            [1.0 + 0.5 / 0.75, 1.0 + 0.25 / 0.75, 1.0],
+            [1.0 + 3.0 / 4.5, 1.0 + 1.0 / 4.5, 1.0 + 0.5 / 4.5],
+        ];
+        let mut out = Vec::new();
+        for (number, want) in (1..).zip(want) {
+            weigh(Weight::try_from(number).unwrap(), &g, &load, 8.0, &mut out);
+            assert!(
+                out.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-12),
+                "{number}: {out:?}, not {want:?}"
+            );
+        }
+        assert!(Weight::try_from(0).is_err() && Weight::try_from(11).is_err());
+    }
+
+    #[test]
+    fn extremes_stay_finite() {
+        let (g, mut load) = loaded();
+        let mut out = Vec::new();
+        for volume in [0.0, 1e15] {
+            load.add_to_link(0, volume);
+            for weight in Weight::ALL {
+                weigh(weight, &g, &load, 1e15, &mut out);
+                assert!(out.iter().all(|w| w.is_finite() && *w >= 0.0), "{weight:?}: {out:?}");
+                weigh(weight, &g, &Load::new(&g), 1.0, &mut out);
+                let floor = if matches!(weight, Weight::Use | Weight::Load) { 0.0 } else { 1e-300 };
+                assert!(out.iter().all(|w| w.is_finite() && *w >= floor), "{weight:?}: {out:?}");
+            }
+        }
+    }
+}

@@ -107,7 +107,7 @@ fn stp_file(source: Source<'_>) -> Result<Instance, ConfigErrors> {
                 name = line[key.len()..].trim().trim_matches('"').to_owned();
             }
             ("graph", "nodes") => {
-                parts.nodes = nodes(source, source.fields::<1>(line, words, "Nodes N")?[0])?
+                parts.nodes = nodes(source, source.fields::<1>(line, words, "Nodes N")?[0])?;
             }
             ("graph", "e" | "a") => {
                 let [u, v, c] = source.fields(line, words, "E NODE NODE COST, or A for one direction")?;

@@ -1,8 +1,10 @@
 //! Steiner trees: the links that carry one transfer from a site to a set of others (QuickCast, section IV-A).
 
 mod arcs;
+mod exact;
 mod flac;
 mod heap;
+mod paths;
 mod solver;
 
 pub use solver::{NoTree, Steiner};

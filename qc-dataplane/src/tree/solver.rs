@@ -1,7 +1,9 @@
 //! The solver: one network, many trees, memory kept between them.
 
 use super::arcs::Arcs;
+use super::exact::{Exact, most_terminals};
 use super::flac::Flac;
+use super::paths::Paths;
 use super::{Tree, TreeAlgorithm};
 use crate::graph::{Graph, LinkId, Node};
 
@@ -52,12 +54,19 @@ pub enum NoTree {
     },
 }
 
+/// Rounds of improvement: each looks at every site.
+const ROUNDS: usize = 4;
+
 /// Finds trees in one network.
 #[derive(Clone, Debug)]
 pub struct Steiner {
     arcs: Arcs,
     flac: Flac,
+    paths: Paths,
+    exact: Exact,
     terminals: Vec<Node>,
+    /// Costs of 1, where links are only counted.
+    unit: Vec<f64>,
 }
 
 impl Steiner {
@@ -65,15 +74,16 @@ impl Steiner {
     #[must_use]
     pub fn new(graph: &Graph) -> Self {
         let arcs = Arcs::new(graph);
-        let flac = Flac::new(arcs.nodes(), arcs.links());
-        Self { arcs, flac, terminals: Vec::new() }
+        let (flac, paths) = (Flac::new(arcs.nodes(), arcs.links()), Paths::new(arcs.nodes()));
+        Self { arcs, flac, paths, exact: Exact::default(), terminals: Vec::new(), unit: Vec::new() }
     }
 
     /// A tree from `root` to `terminals` (the root among them and repetitions do not matter) where links cost
     /// `cost`, at least 0 each; links of infinite cost are not used.
     ///
     /// # Errors
-    /// When a site or cost is not valid, or a terminal cannot be reached.
+    /// When a site or cost is not valid, a terminal cannot be reached, or there are too many of them for the
+    /// exact algorithm.
     pub fn tree(
         &mut self,
         algorithm: TreeAlgorithm,
@@ -85,16 +95,132 @@ impl Steiner {
         if let Some(&node) = terminals.iter().chain([&root]).find(|n| **n as usize >= nodes) {
             return Err(NoTree::NoNode { node, nodes });
         }
-        self.arcs.set(cost)?;
+        if algorithm == TreeAlgorithm::MinimumEdge {
+            self.unit.clear();
+            self.unit.extend(cost.iter().map(|c| if c.is_finite() && *c >= 0.0 { 1.0 } else { *c }));
+            self.arcs.set(&self.unit)?;
+        } else {
+            self.arcs.set(cost)?;
+        }
         self.terminals.clear();
         self.terminals.extend(terminals.iter().filter(|t| **t != root));
         self.terminals.sort_unstable();
         self.terminals.dedup();
-        let mut links = Vec::new();
-        let lost = |node| NoTree::Unreachable { root, node };
-        match algorithm {
-            _ => self.flac.tree(&self.arcs, root, &self.terminals, &mut links).map_err(lost)?,
-        }
+        let found = match algorithm {
+            TreeAlgorithm::GreedyFlac | TreeAlgorithm::MinimumEdge => self.flac(root),
+            TreeAlgorithm::TakahashiMatsuyama => self.nearest_first(root),
+            TreeAlgorithm::MinimumHop => {
+                let mut links = Vec::new();
+                self.paths.fewest_hops(&self.arcs, root, &self.terminals, &mut links).map(|()| links)
+            }
+            TreeAlgorithm::Improved => self.improved(root),
+            TreeAlgorithm::Exact => {
+                let (terminals, most) = (self.terminals.len(), most_terminals(nodes));
+                if terminals > most {
+                    return Err(NoTree::TooMany { terminals, most });
+                }
+                self.exact(root)
+            }
+        };
+        let links = found.map_err(|node| NoTree::Unreachable { root, node })?;
         Ok(Tree { root, links })
+    }
+
+    /// The cost of the costliest link on the cheapest path from `root` to each of `sites`.
+    ///
+    /// # Errors
+    /// As [`Steiner::tree`].
+    pub fn bottlenecks(&mut self, cost: &[f64], root: Node, sites: &[Node]) -> Result<Vec<f64>, NoTree> {
+        let nodes = self.arcs.nodes();
+        if let Some(&node) = sites.iter().chain([&root]).find(|n| **n as usize >= nodes) {
+            return Err(NoTree::NoNode { node, nodes });
+        }
+        self.arcs.set(cost)?;
+        let found = self.paths.bottlenecks(&self.arcs, root, sites);
+        found.map_err(|node| NoTree::Unreachable { root, node })
+    }
+
+    fn flac(&mut self, root: Node) -> Result<Vec<LinkId>, Node> {
+        let mut links = Vec::new();
+        self.flac.tree(&self.arcs, root, &self.terminals, &mut links).map(|()| links)
+    }
+
+    fn nearest_first(&mut self, root: Node) -> Result<Vec<LinkId>, Node> {
+        let mut links = Vec::new();
+        self.paths.nearest_first(&self.arcs, |_| true, root, &self.terminals, &mut links).map(|()| links)
+    }
+
+    fn cost(&self, links: &[LinkId]) -> f64 {
+        links.iter().map(|l| self.arcs.cost(*l)).sum()
+    }
+
+    fn better_of_both(&mut self, root: Node) -> Result<Vec<LinkId>, Node> {
+        let (a, b) = (self.flac(root)?, self.nearest_first(root)?);
+        Ok(if self.cost(&a) <= self.cost(&b) { a } else { b })
+    }
+
+    fn exact(&mut self, root: Node) -> Result<Vec<LinkId>, Node> {
+        let known = self.better_of_both(root)?;
+        let bound = self.cost(&known);
+        let mut all = Vec::new();
+        self.exact.tree(&self.arcs, root, &self.terminals, bound, &mut all);
+        all.sort_unstable();
+        // Put in order; links of cost 0 that close a circle are left out.
+        let mut links = Vec::new();
+        let usable = |l: LinkId| all.binary_search(&l).is_ok();
+        self.paths.nearest_first(&self.arcs, usable, root, &self.terminals, &mut links)?;
+        Ok(links)
+    }
+
+    /// The better of both, then sites that the tree should go by are put in and taken out as long as that helps.
+    fn improved(&mut self, root: Node) -> Result<Vec<LinkId>, Node> {
+        let mut best = self.better_of_both(root)?;
+        let mut cost = self.cost(&best);
+        let (mut keys, mut wanted): (Vec<Node>, Vec<Node>) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let before = cost;
+            for site in 0..self.arcs.nodes() as Node {
+                // The sites where the tree branches make it what it is.
+                self.branching(&best, &mut keys);
+                wanted.clear();
+                wanted.extend(self.terminals.iter().chain(&keys).filter(|n| **n != root && **n != site));
+                if !keys.contains(&site) && site != root {
+                    wanted.push(site);
+                }
+                if self.terminals.contains(&site) {
+                    continue;
+                }
+                wanted.sort_unstable();
+                wanted.dedup();
+                let mut links = Vec::new();
+                if self.paths.nearest_first(&self.arcs, |_| true, root, &wanted, &mut links).is_ok() {
+                    self.paths.prune(&self.arcs, &self.terminals, &mut links);
+                    let now = self.cost(&links);
+                    if now < cost * (1.0 - 1e-12) {
+                        (best, cost) = (links, now);
+                    }
+                }
+            }
+            if cost >= before {
+                break;
+            }
+        }
+        Ok(best)
+    }
+
+    /// The sites that more than one link of a tree leaves.
+    fn branching(&self, links: &[LinkId], keys: &mut Vec<Node>) {
+        keys.clear();
+        keys.extend(links.iter().map(|l| self.arcs.tail(*l)));
+        keys.sort_unstable();
+        // Of each run of equal ones, one if there are at least two.
+        let mut at = 0;
+        for i in 1..keys.len() {
+            if keys[i] == keys[i - 1] && (at == 0 || keys[at - 1] != keys[i]) {
+                keys[at] = keys[i];
+                at += 1;
+            }
+        }
+        keys.truncate(at);
     }
 }

@@ -1,0 +1,225 @@
+//! Plans: the paper's example, what every plan must be, and what no request may do.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::graph::{Graph, Link};
+use crate::load::Load;
+use crate::rate::{Demand, max_min};
+use crate::tree::TreeAlgorithm;
+
+/// Fig. 1: everything passes a link of 10 at the sender; t1 and t2 are behind a link of 1.
+fn fig1() -> Graph {
+    let names = ["S", "a", "b", "c", "t1", "t2", "t3", "t4"].map(String::from).to_vec();
+    let lines =
+        [(0, 1, 10.0), (1, 2, 1.0), (1, 3, 10.0), (2, 4, 10.0), (2, 5, 10.0), (3, 6, 10.0), (3, 7, 10.0)];
+    let links = lines
+        .iter()
+        .flat_map(|&(a, b, capacity)| [Link { from: a, to: b, capacity }, Link { from: b, to: a, capacity }]);
+    Graph::new(names, links.collect()).unwrap()
+}
+
+fn receivers(plan: &Plan) -> Vec<Vec<Node>> {
+    plan.partitions.iter().map(|p| p.receivers.clone()).collect()
+}
+
+fn scheme(text: &str) -> Scheme {
+    text.parse().unwrap()
+}
+
+/// When each partition is done if rates are set once more whenever one is.
+fn times(graph: &Graph, plan: &Plan, volume: f64) -> Vec<f64> {
+    let mut left = vec![volume; plan.partitions.len()];
+    let mut done = vec![0.0; left.len()];
+    let mut now = 0.0;
+    while left.iter().any(|l| *l > 1e-9) {
+        let open: Vec<usize> = (0..left.len()).filter(|p| left[*p] > 1e-9).collect();
+        let demand = |p: &usize| Demand {
+            links: plan.partitions[*p].trees[0].links.iter().map(|l| *l as usize).collect(),
+            limit: f64::INFINITY,
+            weight: 1.0,
+        };
+        let rates = max_min(&graph.capacities(), &open.iter().map(demand).collect::<Vec<_>>()).unwrap();
+        let step = open.iter().zip(&rates).map(|(p, r)| left[*p] / r).fold(f64::INFINITY, f64::min);
+        now += step;
+        for (p, r) in open.iter().zip(&rates) {
+            left[*p] -= r * step;
+            if left[*p] <= 1e-9 {
+                done[*p] = now;
+            }
+        }
+    }
+    done
+}
+
+#[test]
+fn figure_1_is_exact() {
+    let g = fig1();
+    let to = [4, 5, 6, 7];
+    let plan = |name: &str| Planner::new(&g, scheme(name)).plan(&Load::new(&g), 0, &to, 100.0).unwrap();
+    let single = plan("single");
+    assert_eq!((receivers(&single), times(&g, &single, 100.0)), (vec![to.to_vec()], vec![100.0]));
+    for name in ["paper", "quickcast2", "best"] {
+        let two = plan(name);
+        assert_eq!(receivers(&two), [[4, 5], [6, 7]], "{name}");
+        let t = times(&g, &two, 100.0);
+        assert!((t[0] - 100.0).abs() < 1e-9 && (t[1] - 100.0 / 9.0).abs() < 1e-9, "{name}: {t:?}");
+        assert!((t.iter().sum::<f64>() / 2.0 - 55.55).abs() < 0.01);
+    }
+    assert_eq!(receivers(&plan("unicast")), [[4], [5], [6], [7]]);
+    // Below one, the factor allows one partition only.
+    assert_eq!(plan("paper,budget=0.9").partitions.len(), 1);
+    assert_eq!(plan("paper,budget=100").partitions.len(), 4);
+    assert_eq!(plan("paper,budget=100,most=3").partitions.len(), 3);
+}
+
+#[test]
+fn later_trees_keep_off_the_earlier_ones() {
+    // Two equal ways to each of two receivers: each tree takes its own.
+    let line = |from, to| Link { from, to, capacity: 1.0 };
+    let links = vec![line(0, 1), line(0, 2), line(1, 3), line(2, 3), line(1, 4), line(2, 4)];
+    let g = Graph::numbered(5, links).unwrap();
+    let load = Load::new(&g);
+    let plan = Planner::new(&g, scheme("single,partition=each")).plan(&load, 0, &[3, 4], 1.0).unwrap();
+    let [a, b] = &plan.partitions[..] else { panic!("{plan:?}") };
+    assert!(a.trees[0].links.iter().all(|l| !b.trees[0].links.contains(l)), "{plan:?}");
+    // And one partition may use both at once.
+    let plan = Planner::new(&g, scheme("single,parallel=2")).plan(&load, 0, &[3, 4], 1.0).unwrap();
+    let [a, b] = &plan.partitions[0].trees[..] else { panic!("{plan:?}") };
+    assert!(a.links.iter().all(|l| !b.links.contains(l)), "{plan:?}");
+    // A third has no way of its own left.
+    let plan = Planner::new(&g, scheme("single,parallel=3")).plan(&load, 0, &[3, 4], 1.0).unwrap();
+    assert_eq!(plan.partitions[0].trees.len(), 2);
+}
+
+#[test]
+fn bad_requests_are_named() {
+    let g = fig1();
+    let mut planner = Planner::new(&g, scheme("paper"));
+    let load = Load::new(&g);
+    let mut say = |to: &[Node], volume| planner.plan(&load, 0, to, volume).unwrap_err();
+    for volume in [0.0, -0.0, -1.0, f64::NAN, f64::INFINITY, 1e16, f64::MAX] {
+        assert!(matches!(say(&[4], volume), BadRequest::Volume(_)), "{volume}");
+    }
+    assert_eq!(say(&[], 1.0), BadRequest::NoReceivers);
+    assert_eq!(say(&[4, 0], 1.0).to_string(), "S is the sender and a receiver");
+    assert_eq!(say(&[4, 5, 4], 1.0).to_string(), "t1 is a receiver twice");
+    assert_eq!(say(&[8], 1.0).to_string(), "node 8 does not exist, there are 8");
+    let one_way = Graph::numbered(3, vec![Link { from: 0, to: 1, capacity: 1.0 }]).unwrap();
+    let e = planner.plan(&Load::new(&one_way), 0, &[4], 1.0).unwrap_err();
+    assert_eq!(e, BadRequest::OtherLoad { load: 1, links: 14 });
+    for (name, _) in Scheme::NAMES {
+        let e = Planner::new(&one_way, scheme(name)).plan(&Load::new(&one_way), 0, &[1, 2], 1.0).unwrap_err();
+        assert_eq!(e.to_string(), "no path leads from 0 to 2", "{name}");
+    }
+}
+
+#[test]
+fn schemes_have_names_and_parts() {
+    for (name, _) in Scheme::NAMES {
+        let s = scheme(name);
+        assert_eq!(s.name, name);
+        let toml = toml::to_string(&s).unwrap();
+        assert_eq!(toml::from_str::<Scheme>(&toml).unwrap(), s);
+    }
+    let s = scheme("paper, weight=5, tree=tm, budget=1.2, most=3, parallel=2, rates=srpt");
+    let text = (s.weight.number(), s.tree, s.budget, s.most, s.parallel, s.rates.as_str());
+    assert_eq!(text, (5, TreeAlgorithm::TakahashiMatsuyama, 1.2, Some(3), 2, "srpt"));
+    let e = |text: &str| text.parse::<Scheme>().unwrap_err().to_string();
+    assert!(e("papr").contains("there is no algorithm \"papr\": use best, paper"));
+    assert!(e("paper,weight=11").contains("weight 11 does not exist"));
+    assert!(e("paper,budget=NaN").contains("budget: \"NaN\" is not"));
+    assert!(e("paper,most=0").contains("most: \"0\" is not"));
+    assert!(e("paper,x").contains("is not key=value"));
+    assert!(e("paper,x=1").contains("a scheme has no \"x\""));
+}
+
+fn graphs() -> impl Strategy<Value = Graph> {
+    (2usize..12).prop_flat_map(|n| {
+        let link = (0..n as Node, 1..n as Node, 0.01f64..10.0);
+        proptest::collection::vec(link, 1..40).prop_map(move |links| {
+            let link = |(from, step, capacity)| Link { from, to: (from + step) % n as Node, capacity };
+            Graph::numbered(n, links.into_iter().map(link).collect()).unwrap()
+        })
+    })
+}
+
+fn schemes() -> impl Strategy<Value = Scheme> {
+    let parts = (1u8..=10, 0usize..6, 0.8f64..3.0, 1usize..4);
+    let name = proptest::sample::select(Scheme::NAMES.map(|n| n.0).to_vec());
+    (parts, name).prop_map(|((weight, tree, budget, parallel), name)| {
+        let mut s = Scheme::named(name).unwrap();
+        s.weight = weight.try_into().unwrap();
+        s.tree = TreeAlgorithm::ALL[tree];
+        (s.budget, s.parallel) = (budget, parallel);
+        s
+    })
+}
+
+proptest! {
+    /// Any request on any network is refused, or planned so that each receiver is served by one partition, whose
+    /// trees are trees to exactly its receivers. The load changes nothing but the trees.
+    #[test]
+    fn plans_serve_everybody_once(
+        g in graphs(),
+        scheme in schemes(),
+        from: proptest::sample::Index,
+        to in proptest::collection::vec(any::<proptest::sample::Index>(), 1..7),
+        wild in proptest::option::weighted(0.1, (0u32..14, any::<f64>())),
+        volume in 0.1f64..1000.0,
+        loads in proptest::collection::vec(prop_oneof![Just(0.0), 0.0f64..100.0], 40),
+    ) {
+        let nodes = g.nodes();
+        let from = from.index(nodes) as Node;
+        let mut to: Vec<Node> = to.iter().map(|t| (from + 1 + t.index(nodes - 1) as Node) % nodes as Node).collect();
+        to.sort_unstable();
+        to.dedup();
+        to.reverse();
+        let volume = wild.map_or(volume, |w| w.1);
+        to.extend(wild.map(|w| w.0));
+        let mut load = Load::new(&g);
+        for (l, v) in (0..g.links().len() as u32).zip(&loads) {
+            load.add_to_link(l, *v);
+            load.set_rate()[l as usize] = v / 10.0;
+        }
+        let mut planner = Planner::new(&g, scheme.clone());
+        let first = planner.plan(&load, from, &to, volume);
+        prop_assert_eq!(&planner.plan(&load, from, &to, volume), &first);
+        let plan = match first {
+            Ok(plan) => plan,
+            // What is refused for its paths has none; the other reasons need a wild part.
+            Err(BadRequest::Unreachable { .. }) => {
+                prop_assert!(to.iter().any(|t| !reaches(&g, from, *t)));
+                return Ok(());
+            }
+            Err(e) => {
+                prop_assert!(wild.is_some(), "{}", e);
+                return Ok(());
+            }
+        };
+        let mut all: Vec<Node> = plan.partitions.iter().flat_map(|p| p.receivers.clone()).collect();
+        all.sort_unstable();
+        let mut wanted = to.clone();
+        wanted.sort_unstable();
+        prop_assert_eq!(all, wanted);
+        prop_assert!(plan.partitions.len() <= scheme.most.unwrap_or(usize::MAX) || scheme.name == "unicast");
+        for p in &plan.partitions {
+            prop_assert!((1..=scheme.parallel).contains(&p.trees.len()));
+            for t in &p.trees {
+                prop_assert_eq!(t.root, from);
+                prop_assert_eq!(t.check(&g, &p.receivers), Ok(()));
+            }
+        }
+    }
+}
+
+/// Whether a path leads from one site to another.
+fn reaches(g: &Graph, from: Node, to: Node) -> bool {
+    let (mut seen, mut open) = (vec![false; g.nodes()], vec![from]);
+    while let Some(v) = open.pop() {
+        if !std::mem::replace(&mut seen[v as usize], true) {
+            open.extend(g.out_of(v).iter().map(|l| g.link(*l).to));
+        }
+    }
+    seen[to as usize]
+}
