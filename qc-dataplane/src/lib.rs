@@ -19,5 +19,7 @@ pub mod partition;
 pub mod plan;
 pub mod rate;
 pub mod read;
+pub mod sim;
+pub mod traffic;
 pub mod tree;
 pub mod weight;

@@ -13,7 +13,7 @@ struct Tree {
 }
 
 /// The largest value of `objective`'s tree (or of the common share if none) when fixed trees have their rate and
-/// open ones at least `least` of theirs.
+/// open ones at least `least` of theirs, both less a crumb, as the solver rounds too.
 fn solve(capacity: &[f64], trees: &[Tree], fixed: &[Option<f64>], one: Option<(usize, f64)>) -> f64 {
     let mut vars = variables!();
     let rates: Vec<_> = trees.iter().map(|t| vars.add(variable().min(0.0).max(t.limit.min(1e3)))).collect();
@@ -27,9 +27,9 @@ fn solve(capacity: &[f64], trees: &[Tree], fixed: &[Option<f64>], one: Option<(u
     }
     for ((t, r), f) in trees.iter().zip(&rates).zip(fixed) {
         model = match (f, one) {
-            (Some(rate), _) => model.with(constraint!(*r >= rate * (1.0 - 1e-9))),
+            (Some(rate), _) => model.with(constraint!(*r >= rate * (1.0 - 1e-6))),
             (None, None) => model.with(constraint!(*r >= t.weight * share)),
-            (None, Some((_, least))) => model.with(constraint!(*r >= t.weight * least * (1.0 - 1e-9))),
+            (None, Some((_, least))) => model.with(constraint!(*r >= t.weight * least * (1.0 - 1e-6))),
         };
     }
     let solution = model.solve().unwrap();
@@ -47,7 +47,7 @@ fn max_min_by_lp(capacity: &[f64], trees: &[Tree]) -> Vec<f64> {
         let before = open.len();
         for &t in &open {
             let most = solve(capacity, trees, &fixed, Some((t, share)));
-            if most <= trees[t].weight * share * (1.0 + 1e-7) + 1e-9 {
+            if most <= trees[t].weight * share * (1.0 + 1e-5) + 1e-6 {
                 fixed[t] = Some(trees[t].weight * share);
             }
         }
@@ -64,8 +64,10 @@ fn case() -> impl Strategy<Value = (Vec<f64>, Vec<Tree>)> {
     );
     let trees = proptest::collection::vec(tree, 1..9);
     (proptest::collection::vec(0.5f64..10.0, 6), trees).prop_map(|(capacity, trees)| {
-        let tree = |(links, limit, weight): (std::collections::BTreeSet<u32>, f64, f64)| {
-            Tree { links: links.into_iter().collect(), limit, weight }
+        let tree = |(links, limit, weight): (std::collections::BTreeSet<u32>, f64, f64)| Tree {
+            links: links.into_iter().collect(),
+            limit,
+            weight,
         };
         (capacity, trees.into_iter().map(tree).collect())
     })
@@ -85,7 +87,7 @@ proptest! {
             let ours = Allocator::new().allocate(policy, &capacity, &demands).unwrap().to_vec();
             let theirs = max_min_by_lp(&capacity, trees);
             for (a, b) in ours.iter().zip(&theirs) {
-                prop_assert!((a - b).abs() <= 1e-5 * b.max(1.0), "{policy}: {ours:?}, by programme {theirs:?}");
+                prop_assert!((a - b).abs() <= 1e-4 * b.max(1.0), "{policy}: {ours:?}, by programme {theirs:?}");
             }
         }
     }

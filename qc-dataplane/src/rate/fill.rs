@@ -128,9 +128,8 @@ impl Allocator {
         }
         let mut waiting = std::mem::take(&mut self.heap).into_vec();
         waiting.clear();
-        waiting.extend(
-            (0..).zip(&self.rooms).filter(|(_, r)| r.open > 0).map(|(l, r)| Reverse((r.level(), l))),
-        );
+        waiting
+            .extend((0..).zip(&self.rooms).filter(|(_, r)| r.open > 0).map(|(l, r)| Reverse((r.level(), l))));
         self.heap = waiting.into();
     }
 

@@ -98,7 +98,9 @@ fn halvings(residual: f64, volume: f64) -> i32 {
 
 /// No policy has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("rate policy \"{0}\" is none of fair, dispatch, fcfs, srpt, weighted, or w and a power from 0 to 8, as w0.5")]
+#[error(
+    "rate policy \"{0}\" is none of fair, dispatch, fcfs, srpt, weighted, or w and a power from 0 to 8, as w0.5"
+)]
 pub struct NoPolicy(String);
 
 impl FromStr for Policy {

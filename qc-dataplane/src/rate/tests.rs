@@ -116,7 +116,8 @@ fn case() -> impl Strategy<Value = Case> {
     let trees = proptest::collection::vec((links, limit, weight, 0.0f64..9.0), 0..14);
     (proptest::collection::vec(0.5f64..10.0, 1..9), trees).prop_map(|(capacity, trees)| {
         let tree = |(set, limit, weight, rank): (std::collections::BTreeSet<u32>, f64, f64, f64)| {
-            let links: std::collections::BTreeSet<_> = set.iter().map(|l| l % capacity.len() as u32).collect();
+            let links: std::collections::BTreeSet<_> =
+                set.iter().map(|l| l % capacity.len() as u32).collect();
             (links.into_iter().collect(), limit, weight, rank)
         };
         let trees = trees.into_iter().map(tree).collect();
