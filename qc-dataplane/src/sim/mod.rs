@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::rate::{BadDemand, Policy};
 use crate::traffic::Transfer;
 
+pub mod batch;
 pub mod groups;
 pub mod outcome;
 mod state;
