@@ -57,6 +57,7 @@ pub use read::{parse_group, parse_meter, parse_mirror, parse_port, parse_static,
 pub use reference::reference;
 pub use run_dir::default_run_dir;
 pub use show::{group_from_json, meter_from_json, port_from_json};
+pub use suggest::nearest;
 pub use valid::{
     Bucket, Config, Direction, Group, Meter, MeterMode, Mirror, SocketAccess, StaticEntry, Switch,
     default_burst,

@@ -3,7 +3,8 @@
 /// The candidate nearest to `word`, if one is near enough to be what was meant.
 ///
 /// A part of a candidate counts too (`rngs` finds `tx_rings` through `rings`), one step further away.
-pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+#[must_use]
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     // Names are short; a mistyped essay needs no quadratic comparison.
     if word.len() > 64 {
         return None;

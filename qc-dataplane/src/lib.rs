@@ -8,7 +8,7 @@
 //! - [`partition`]: hierarchies of receivers, and [`plan`]: the partitions of a transfer and their trees
 //!   (algorithm 2), by schemes that have names;
 //! - [`rate`]: how fast each tree may send in a timeslot (section IV-C);
-//! - [`read`]: files of topologies and instances.
+//! - [`topology`]: networks from files, and those of the papers by name; [`read`]: other files.
 //!
 //! Sections and algorithms are those of "Fast and Efficient Bulk Multicasting over Dedicated Inter-Datacenter
 //! Networks" (arXiv 1812.06553), the extended version of QuickCast (INFOCOM 2018).
@@ -20,6 +20,7 @@ pub mod plan;
 pub mod rate;
 pub mod read;
 pub mod sim;
+pub mod topology;
 pub mod traffic;
 pub mod tree;
 pub mod weight;

@@ -1,4 +1,4 @@
-//! Reading files: topologies and Steiner tree instances, in their own formats.
+//! Reading files: text, and Steiner tree instances. Topologies are in [`crate::topology`].
 //!
 //! - `text`: bytes to text, gzip undone;
 //! - `words`: lines and words with their places, for what is wrong with them;
@@ -8,6 +8,6 @@
 
 pub mod instance;
 mod text;
-mod words;
+pub(crate) mod words;
 
 pub use text::{LONGEST, text};
