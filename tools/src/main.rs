@@ -11,6 +11,7 @@ mod capture;
 mod ctl;
 mod demo;
 mod pktgen;
+mod qc;
 mod run;
 mod top;
 
@@ -45,6 +46,9 @@ enum Command {
     /// Watch a running switch.
     #[command(after_help = top::HELP)]
     Top(top::TopArgs),
+    /// QuickCast: copy bulk data from one site to many.
+    #[command(subcommand)]
+    Qc(qc::QcCommand),
     /// Send and receive frames at a port, with the letters of netmap's pkt-gen (`pkt-gen -h` lists them).
     #[command(name = "pkt-gen", disable_help_flag = true, disable_version_flag = true)]
     PktGen {
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Ctl(args) => ctl::run(args),
         Command::Top(args) => top::run(&args),
+        Command::Qc(command) => qc::run(&command),
         Command::PktGen { args } => pktgen::run(args),
     }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::graph::{Graph, Link};
 use crate::load::Load;
-use crate::rate::{Demand, max_min};
+use crate::rate::{Allocator, Demand, Policy};
 use crate::tree::TreeAlgorithm;
 
 /// Fig. 1: everything passes a link of 10 at the sender; t1 and t2 are behind a link of 1.
@@ -35,14 +35,17 @@ fn times(graph: &Graph, plan: &Plan, volume: f64) -> Vec<f64> {
     while left.iter().any(|l| *l > 1e-9) {
         let open: Vec<usize> = (0..left.len()).filter(|p| left[*p] > 1e-9).collect();
         let demand = |p: &usize| Demand {
-            links: plan.partitions[*p].trees[0].links.iter().map(|l| *l as usize).collect(),
+            links: &plan.partitions[*p].trees[0].links,
             limit: f64::INFINITY,
             weight: 1.0,
+            rank: 0.0,
         };
-        let rates = max_min(&graph.capacities(), &open.iter().map(demand).collect::<Vec<_>>()).unwrap();
-        let step = open.iter().zip(&rates).map(|(p, r)| left[*p] / r).fold(f64::INFINITY, f64::min);
+        let demands: Vec<_> = open.iter().map(demand).collect();
+        let mut allocator = Allocator::new();
+        let rates = allocator.allocate(Policy::Fair, &graph.capacities(), &demands).unwrap();
+        let step = open.iter().zip(rates).map(|(p, r)| left[*p] / r).fold(f64::INFINITY, f64::min);
         now += step;
-        for (p, r) in open.iter().zip(&rates) {
+        for (p, r) in open.iter().zip(rates) {
             left[*p] -= r * step;
             if left[*p] <= 1e-9 {
                 done[*p] = now;

@@ -17,6 +17,10 @@ pub enum Verdict {
     Partly,
     /// It does not.
     NotReproduced,
+    /// An own goal is reached.
+    Reached,
+    /// An own goal is not reached.
+    Missed,
 }
 
 impl fmt::Display for Verdict {
@@ -25,6 +29,8 @@ impl fmt::Display for Verdict {
             Self::Reproduced => "reproduced",
             Self::Partly => "partly",
             Self::NotReproduced => "not reproduced",
+            Self::Reached => "reached",
+            Self::Missed => "not reached",
         })
     }
 }
@@ -158,7 +164,11 @@ impl Section {
             let _ = writeln!(out, "{}\n{}", t.caption, plain(t));
         }
         for c in &self.claims {
-            let _ = writeln!(out, "{} {}\n  published: {}\n  here:      {}", c.id, c.verdict, c.published, c.measured);
+            let _ = writeln!(
+                out,
+                "{} {}\n  published: {}\n  here:      {}",
+                c.id, c.verdict, c.published, c.measured
+            );
             if !c.note.is_empty() {
                 let _ = writeln!(out, "  {}", c.note);
             }
@@ -171,7 +181,7 @@ impl Claim {
     /// As a row of a table.
     pub fn row(&self) -> Vec<String> {
         let verdict = match self.verdict {
-            Verdict::Reproduced => self.verdict.to_string(),
+            Verdict::Reproduced | Verdict::Reached => self.verdict.to_string(),
             other => format!("**{other}**"),
         };
         vec![self.id.clone(), self.published.clone(), self.measured.clone(), verdict]
@@ -203,7 +213,10 @@ pub fn plain(t: &Table) -> String {
     for (i, _) in t.columns.iter().enumerate() {
         if let Some(column) = table.column_mut(i) {
             column.set_padding((0, 2));
-            if t.rows.iter().all(|r| r.get(i).is_some_and(|c| c.starts_with(|c: char| c.is_ascii_digit() || c == '-'))) {
+            if t.rows
+                .iter()
+                .all(|r| r.get(i).is_some_and(|c| c.starts_with(|c: char| c.is_ascii_digit() || c == '-')))
+            {
                 column.set_cell_alignment(comfy_table::CellAlignment::Right);
             }
         }
@@ -216,6 +229,9 @@ pub fn plain(t: &Table) -> String {
 pub fn three(value: f64) -> String {
     if !value.is_finite() {
         return "-".to_owned();
+    }
+    if value.abs() < 1e-9 {
+        return "0".to_owned();
     }
     let digits = 2 - value.abs().max(1e-12).log10().floor() as i32;
     match digits {
@@ -251,7 +267,10 @@ mod tests {
         assert_eq!(s.csv(), "# by size\nk,mean\n2,\"1,5\"\n");
         let page = s.markdown(2, "img");
         assert!(page.starts_with("## Ninth\n\nAll of it.\n\n| claim | published |"), "{page}");
-        assert!(page.contains("| C9 | 2x | 1.9x | **partly** |\n") && page.contains("- C9: nearly"), "{page}");
+        assert!(
+            page.contains("| C9 | 2x | 1.9x | **partly** |\n") && page.contains("- C9: nearly"),
+            "{page}"
+        );
         assert!(page.contains("[fig9.csv](img/fig9.csv)") && !page.contains(".svg"), "{page}");
         assert!(s.terminal().contains("C9 partly\n  published: 2x\n"));
     }

@@ -66,7 +66,8 @@ pub fn chart(title: &str, panels: &[Panel]) -> String {
         escape(title)
     );
     for (i, name) in names.iter().enumerate() {
-        let (x, y) = (14.0 + (i % (columns * 2)) as f64 * PANEL / 2.0, 44.0 + (i / (columns * 2)) as f64 * 18.0);
+        let (x, y) =
+            (14.0 + (i % (columns * 2)) as f64 * PANEL / 2.0, 44.0 + (i / (columns * 2)) as f64 * 18.0);
         let _ = writeln!(
             out,
             "<path stroke=\"var(--c{})\" stroke-width=\"3\" stroke-dasharray=\"{}\" d=\"M{x} {y}h22\"/>\
@@ -243,11 +244,17 @@ mod tests {
 
     #[test]
     fn is_well_formed() {
-        for (marks, log) in [(Marks::Lines, false), (Marks::Lines, true), (Marks::Bars, false), (Marks::Bars, true)] {
+        for (marks, log) in
+            [(Marks::Lines, false), (Marks::Lines, true), (Marks::Bars, false), (Marks::Bars, true)]
+        {
             let text = chart("x < \"y\"", &panels(marks, log));
             assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n"));
             assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
-            assert!(text.contains("a &amp; b") && text.contains("&lt;c&gt;") && text.contains("x &lt; &quot;y&quot;"));
+            assert!(
+                text.contains("a &amp; b")
+                    && text.contains("&lt;c&gt;")
+                    && text.contains("x &lt; &quot;y&quot;")
+            );
             let (mut open, mut rest) = (0i32, &text[..]);
             while let Some(at) = rest.find('<') {
                 let end = at + rest[at..].find('>').unwrap();
