@@ -1,12 +1,14 @@
 //! From a transfer to partitions and their trees (QuickCast, algorithms 1 and 2).
 
 mod planner;
+mod predict;
 mod scheme;
 #[cfg(test)]
 mod tests;
 mod trees;
 
 pub use planner::{BadRequest, MOST_VOLUME, Planner};
+pub use predict::{Prediction, predict};
 pub use scheme::{NoScheme, Partitioner, Scheme};
 
 use serde::{Deserialize, Serialize};

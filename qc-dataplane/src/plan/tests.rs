@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::graph::{Graph, Link};
 use crate::load::Load;
-use crate::rate::{Allocator, Demand, Policy};
+use crate::rate::Policy;
 use crate::tree::TreeAlgorithm;
 
 /// Fig. 1: everything passes a link of 10 at the sender; t1 and t2 are behind a link of 1.
@@ -27,32 +27,13 @@ fn scheme(text: &str) -> Scheme {
     text.parse().unwrap()
 }
 
-/// When each partition is done if rates are set once more whenever one is.
-fn times(graph: &Graph, plan: &Plan, volume: f64) -> Vec<f64> {
-    let mut left = vec![volume; plan.partitions.len()];
-    let mut done = vec![0.0; left.len()];
-    let mut now = 0.0;
-    while left.iter().any(|l| *l > 1e-9) {
-        let open: Vec<usize> = (0..left.len()).filter(|p| left[*p] > 1e-9).collect();
-        let demand = |p: &usize| Demand {
-            links: &plan.partitions[*p].trees[0].links,
-            limit: f64::INFINITY,
-            weight: 1.0,
-            rank: 0.0,
-        };
-        let demands: Vec<_> = open.iter().map(demand).collect();
-        let mut allocator = Allocator::new();
-        let rates = allocator.allocate(Policy::Fair, &graph.capacities(), &demands).unwrap();
-        let step = open.iter().zip(rates).map(|(p, r)| left[*p] / r).fold(f64::INFINITY, f64::min);
-        now += step;
-        for (p, r) in open.iter().zip(rates) {
-            left[*p] -= r * step;
-            if left[*p] <= 1e-9 {
-                done[*p] = now;
-            }
-        }
-    }
-    done
+/// When each partition is done on an empty network.
+fn times(graph: &Graph, plan: &Plan, volume: f64, policy: Policy) -> Vec<f64> {
+    predict(graph, &Load::new(graph), plan, volume, policy).unwrap().completion
+}
+
+fn near(got: &[f64], want: &[f64]) -> bool {
+    got.len() == want.len() && got.iter().zip(want).all(|(g, w)| (g - w).abs() <= 1e-9 * w)
 }
 
 #[test]
@@ -61,13 +42,20 @@ fn figure_1_is_exact() {
     let to = [4, 5, 6, 7];
     let plan = |name: &str| Planner::new(&g, scheme(name)).plan(&Load::new(&g), 0, &to, 100.0).unwrap();
     let single = plan("single");
-    assert_eq!((receivers(&single), times(&g, &single, 100.0)), (vec![to.to_vec()], vec![100.0]));
+    assert_eq!(receivers(&single), [to]);
+    assert!(near(&times(&g, &single, 100.0, Policy::Fair), &[100.0]));
     for name in ["paper", "quickcast2", "best"] {
         let two = plan(name);
         assert_eq!(receivers(&two), [[4, 5], [6, 7]], "{name}");
-        let t = times(&g, &two, 100.0);
-        assert!((t[0] - 100.0).abs() < 1e-9 && (t[1] - 100.0 / 9.0).abs() < 1e-9, "{name}: {t:?}");
-        assert!((t.iter().sum::<f64>() / 2.0 - 55.55).abs() < 0.01);
+        let p = predict(&g, &Load::new(&g), &two, 100.0, Policy::Fair).unwrap();
+        assert!(near(&p.rates.concat(), &[1.0, 9.0]), "{name}: {p:?}");
+        assert!(near(&p.completion, &[100.0, 100.0 / 9.0]), "{name}: {p:?}");
+        assert!((p.mean(&two) - 55.55).abs() < 0.01 && p.last() == p.completion[0]);
+        assert_eq!(p.bandwidth, 800.0);
+        // One after the other: the fast ones first.
+        let mut serial = two.clone();
+        serial.partitions.reverse();
+        assert!(near(&times(&g, &serial, 100.0, Policy::Fcfs), &[10.0, 110.0]), "{name}");
     }
     assert_eq!(receivers(&plan("unicast")), [[4], [5], [6], [7]]);
     // Below one, the factor allows one partition only.
@@ -93,6 +81,31 @@ fn later_trees_keep_off_the_earlier_ones() {
     // A third has no way of its own left.
     let plan = Planner::new(&g, scheme("single,parallel=3")).plan(&load, 0, &[3, 4], 1.0).unwrap();
     assert_eq!(plan.partitions[0].trees.len(), 2);
+}
+
+#[test]
+fn predictions_count_the_load_and_parallel_trees() {
+    let line = |from, to, capacity| Link { from, to, capacity };
+    let g =
+        Graph::numbered(4, vec![line(0, 1, 2.0), line(1, 3, 2.0), line(0, 2, 1.0), line(2, 3, 1.0)]).unwrap();
+    let mut load = Load::new(&g);
+    let one = Planner::new(&g, scheme("single")).plan(&load, 0, &[3], 12.0).unwrap();
+    assert!(near(&times(&g, &one, 12.0, Policy::Fair), &[6.0]));
+    // Two ways, half of it on each: the slow one takes as long as the fast one alone, so it is left out.
+    let two = Planner::new(&g, scheme("single,parallel=2")).plan(&load, 0, &[3], 12.0).unwrap();
+    assert_eq!(two.partitions[0].trees.len(), 1);
+    // With 8 to send before, half of the link is free for 8; after that, all of it.
+    load.add_to_link(0, 8.0);
+    let p = predict(&g, &load, &one, 12.0, Policy::Fair).unwrap();
+    assert!(near(&p.completion, &[10.0]) && near(&p.rates.concat(), &[1.0]), "{p:?}");
+    let p = predict(&g, &load, &one, 12.0, Policy::Fcfs).unwrap();
+    assert!(near(&p.completion, &[10.0]) && p.rates.concat() == [0.0], "{p:?}");
+    // Now the way around is worth it.
+    let two = Planner::new(&g, scheme("single,parallel=2,budget=3")).plan(&load, 0, &[3], 12.0).unwrap();
+    assert_eq!(two.partitions[0].trees.len(), 2);
+    let p = predict(&g, &load, &two, 12.0, Policy::Fair).unwrap();
+    assert!(near(&p.rates.concat(), &[1.0, 1.0]), "{p:?}");
+    assert!(near(&p.completion, &[6.0]) && p.bandwidth == 24.0, "{p:?}");
 }
 
 #[test]
