@@ -27,7 +27,7 @@ pub struct Instance {
 }
 
 /// Most nodes of an instance: they are made before any line speaks of them.
-const MOST_NODES: usize = 10_000_000;
+const MOST_NODES: usize = 1_000_000;
 
 /// Reads a file of instances: STP when it starts like one, a table otherwise.
 ///
@@ -83,9 +83,10 @@ fn node(source: Source<'_>, word: &str, first: usize, nodes: usize) -> Result<No
     }
 }
 
-fn graph(source: Source<'_>, parts: Parts) -> Result<(Graph, Vec<f64>), ConfigErrors> {
-    let graph =
-        Graph::numbered(parts.nodes, parts.links).map_err(|e| source.wrong_file(e.to_string(), ""))?;
+/// The network, its nodes named by their numbers from `first` on.
+fn graph(source: Source<'_>, parts: Parts, first: usize) -> Result<(Graph, Vec<f64>), ConfigErrors> {
+    let names = (first..first + parts.nodes).map(|n| n.to_string()).collect();
+    let graph = Graph::new(names, parts.links).map_err(|e| source.wrong_file(e.to_string(), ""))?;
     Ok((graph, parts.cost))
 }
 
@@ -137,7 +138,7 @@ fn stp_file(source: Source<'_>) -> Result<Instance, ConfigErrors> {
     let Some(root) = root.or(terminals.first().copied()) else {
         return Err(source.wrong_file("no terminals", "add a SECTION Terminals with lines T NODE"));
     };
-    let (graph, cost) = graph(source, parts)?;
+    let (graph, cost) = graph(source, parts, 1)?;
     Ok(Instance { name, graph, cost, root, terminals, tree: None, tree_cost: None, optimum: None })
 }
 
@@ -171,7 +172,7 @@ fn table(source: Source<'_>) -> Result<Vec<Instance>, ConfigErrors> {
             Ok((n >= 0.0).then_some(n))
         };
         let (tree_cost, optimum) = (known(tree_cost)?, known(optimum)?);
-        let (graph, cost) = graph(source, parts)?;
+        let (graph, cost) = graph(source, parts, 0)?;
         let tree = (!tree.is_empty()).then_some(tree);
         found.push(Instance { name: name.into(), graph, cost, root, terminals, tree, tree_cost, optimum });
     }
@@ -205,7 +206,8 @@ mod tests {
         assert_eq!((stp.name.as_str(), stp.root, &stp.terminals[..]), ("B01", 0, &[0, 2][..]));
         assert_eq!(stp.cost, [8.0, 8.0, 1.5]);
         let table = &instances("t", "# c\na/b\t3\t0\t2\t0 1 8;1 0 8;1 2 1.5\t9.5\t0>1,1>2\t-1\n").unwrap()[0];
-        assert_eq!((&table.graph, &table.cost), (&stp.graph, &stp.cost));
+        assert_eq!((table.graph.links(), &table.cost), (stp.graph.links(), &stp.cost));
+        assert_eq!((stp.graph.name(0), table.graph.name(0)), ("1", "0"));
         assert_eq!(
             (table.tree.clone(), table.tree_cost, table.optimum),
             (Some(vec![(0, 1), (1, 2)]), Some(9.5), None)

@@ -12,7 +12,7 @@ pub mod client;
 pub mod fragment;
 pub mod http;
 pub mod number;
-mod show;
+pub mod show;
 
 pub use client::{At, Client, Failure};
 use fragment::target;

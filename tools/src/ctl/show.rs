@@ -17,7 +17,7 @@ pub fn json(value: &Value) -> String {
 }
 
 /// A table with these columns; a `>` in front of a name puts its figures to the right.
-fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+pub fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(columns.iter().map(|c| c.trim_start_matches('>')));
