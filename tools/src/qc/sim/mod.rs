@@ -33,6 +33,9 @@ pub struct SimArgs {
     /// Network: a built-in name or a file. Capacities are divided by the largest.
     #[arg(long, value_name = "FILE|NAME", required_unless_present = "experiment")]
     topology: Option<String>,
+    /// Capacity of links for which the file gives none, in Gbit/s.
+    #[arg(long, value_name = "GBIT/S")]
+    capacity: Option<f64>,
     /// Sizes of transfers (exponential, pareto, cache-follower, hadoop, constant), or a file of transfers
     /// (arrival,from,to,volume).
     #[arg(long, value_name = "NAME|FILE.csv", required_unless_present = "experiment")]

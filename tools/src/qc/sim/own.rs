@@ -43,7 +43,7 @@ const SHOWN: [&str; 8] =
 pub fn run(args: &SimArgs) -> Result<(), String> {
     let topology = args.topology.as_deref().ok_or("--topology is missing")?;
     let name = args.traffic.as_deref().ok_or("--traffic is missing")?;
-    let graph = network(topology)?;
+    let graph = network(topology, args.capacity)?;
     let source = if name.to_ascii_lowercase().ends_with(".csv") {
         for (given, key) in [
             (args.lambda.is_some(), "--lambda"),

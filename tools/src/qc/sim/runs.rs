@@ -73,7 +73,8 @@ pub struct Cell {
 }
 
 impl Cell {
-    fn traffic(&self) -> Result<Traffic, String> {
+    /// What to generate.
+    pub fn traffic(&self) -> Result<Traffic, String> {
         let volumes = Volumes::new(self.volumes, MEAN).map_err(|e| e.to_string())?;
         Ok(Traffic { transfers: self.transfers, lambda: self.lambda, receivers: self.receivers, volumes })
     }

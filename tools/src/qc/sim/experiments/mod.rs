@@ -1,8 +1,5 @@
 //! The experiments of the two papers, and one that goes beyond them. Each gives a [`Section`].
 
-use std::fs;
-use std::path::Path;
-
 use clap::ValueEnum;
 use valecast_qc_dataplane::graph::Graph;
 use valecast_qc_dataplane::plan::Scheme;
@@ -13,10 +10,47 @@ use super::page::Section;
 use super::runs::{Runner, schemes};
 
 mod beyond;
+mod fig2;
+mod fig3;
+mod fig4;
+mod fig5;
+mod fig6;
+mod infocom;
+mod report;
+mod runtime;
+mod small;
 
 /// An experiment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Experiment {
+    /// The motivating example.
+    Fig1,
+    /// The ten weights for tree selection.
+    Fig2,
+    /// Six schemes by number of receivers.
+    Fig3,
+    /// Speed-up by rank of the receiver.
+    Fig4,
+    /// The partitioning factor.
+    Fig5,
+    /// Throughput by rate policy.
+    Fig6,
+    /// Running time of planning.
+    Runtime,
+    /// Group-table entries.
+    Groups,
+    /// The conference paper's example of rate policies.
+    InfocomFig4,
+    /// Its rate policies by number of receivers.
+    InfocomFig5,
+    /// Its bandwidth by way of partitioning.
+    InfocomFig6,
+    /// QuickCast beside DCCast.
+    InfocomFig8,
+    /// The same by number of receivers.
+    InfocomFig9,
+    /// Its group-table entries and running times.
+    InfocomGroups,
     /// Algorithms against the paper's own, on six networks at light and heavy load.
     Beyond,
     /// All of them, as one page.
@@ -37,14 +71,30 @@ pub struct Context {
 impl Context {
     /// A network by its name.
     pub fn network(&self, name: &str) -> Result<Graph, String> {
-        network(name)
+        network(name, None)
     }
 }
 
 type Run = fn(&Context) -> Result<Section, String>;
 
 /// In the order of the page.
-const ALL: [(Experiment, Run); 1] = [(Experiment::Beyond, beyond::run)];
+const ALL: [(Experiment, Run); 15] = [
+    (Experiment::Fig1, small::figure_one),
+    (Experiment::Fig2, fig2::run),
+    (Experiment::Fig3, fig3::run),
+    (Experiment::Fig4, fig4::run),
+    (Experiment::Fig5, fig5::run),
+    (Experiment::Fig6, fig6::run),
+    (Experiment::Runtime, runtime::times),
+    (Experiment::Groups, runtime::groups),
+    (Experiment::InfocomFig4, small::infocom_four),
+    (Experiment::InfocomFig5, infocom::five),
+    (Experiment::InfocomFig6, infocom::six),
+    (Experiment::InfocomFig8, infocom::eight),
+    (Experiment::InfocomFig9, infocom::nine),
+    (Experiment::InfocomGroups, runtime::infocom),
+    (Experiment::Beyond, beyond::run),
+];
 
 pub fn run(experiment: Experiment, args: &SimArgs) -> Result<(), String> {
     let seeds = args.seeds.unwrap_or(if args.quick { 3 } else { 20 });
@@ -60,7 +110,11 @@ pub fn run(experiment: Experiment, args: &SimArgs) -> Result<(), String> {
     let sections = sections?;
     if let Some(out) = &args.out {
         for section in &sections {
-            write(out, section)?;
+            report::files(out, section)?;
+        }
+        match experiment {
+            Experiment::All => report::page(out, &sections, &context)?,
+            _ => sections.iter().try_for_each(|s| report::alone(out, s))?,
         }
     }
     if args.json {
@@ -69,17 +123,4 @@ pub fn run(experiment: Experiment, args: &SimArgs) -> Result<(), String> {
         sections.iter().for_each(|s| println!("{}", s.terminal()));
     }
     Ok(())
-}
-
-/// Plot and tables go to `img/quickcast`, the page beside it.
-fn write(out: &Path, section: &Section) -> Result<(), String> {
-    let images = out.join("img/quickcast");
-    let put =
-        |path: &Path, text: String| fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()));
-    fs::create_dir_all(&images).map_err(|e| format!("{}: {e}", images.display()))?;
-    put(&images.join(format!("{}.csv", section.id)), section.csv())?;
-    if let Some(svg) = section.svg() {
-        put(&images.join(format!("{}.svg", section.id)), svg)?;
-    }
-    put(&out.join(format!("quickcast-{}.md", section.id)), section.markdown(1, "img/quickcast"))
 }
