@@ -55,6 +55,9 @@ pub struct SimArgs {
     /// Length of a slot.
     #[arg(long, value_name = "D", default_value_t = 1.0)]
     delta: f64,
+    /// Stop each run before this slot; receivers that are not done by then are at infinity.
+    #[arg(long, value_name = "SLOT", conflicts_with = "experiment")]
+    horizon: Option<u64>,
     /// Runs, each with a seed of its own, from 1 on.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     seeds: Option<u64>,

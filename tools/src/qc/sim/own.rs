@@ -71,7 +71,8 @@ pub fn run(args: &SimArgs) -> Result<(), String> {
     };
     let schemes =
         schemes(args.algorithm.as_deref().unwrap_or("best,paper,quickcast2,single,min-edge,unicast,dccast"))?;
-    let runner = Runner::new(seeds, args.delta);
+    let mut runner = Runner::new(seeds, args.delta);
+    runner.settings.horizon = args.horizon;
     runner.say(topology);
     let runs = runner.compare(&graph, &source, &schemes);
     runner.finish();
