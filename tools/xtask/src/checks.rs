@@ -47,6 +47,14 @@ pub fn miri() -> Outcome {
     }
 }
 
+/// QuickCast's micro-benchmarks: what `bench/benches` has under that name, with the user's arguments for criterion.
+pub fn bench_qc(report: &mut Report, args: &[String]) {
+    report.step("qc", |_| {
+        let benches = ["bench", "--locked", "-p", "valecast-bench", "--bench", "quickcast*", "--"];
+        Cmd::cargo(benches).args(args).run()
+    });
+}
+
 /// The micro-benchmarks, then the end-to-end benchmark with the user's arguments.
 pub fn bench(report: &mut Report, args: &[String]) {
     report.step("micro", |_| Cmd::cargo(["bench", "--locked", "-p", "valecast-bench"]).run());
