@@ -33,7 +33,11 @@ fn trees(graph: &Graph, count: usize) -> Vec<(Tree, f64)> {
     let load = Load::new(graph);
     let plan = |t: Transfer| {
         let plan = planner.plan(&load, t.from, &t.receivers, t.volume).unwrap_or_else(|e| panic!("{e}"));
-        plan.partitions.into_iter().flat_map(|p| p.trees).map(move |tree| (tree, t.volume)).collect::<Vec<_>>()
+        plan.partitions
+            .into_iter()
+            .flat_map(|p| p.trees)
+            .map(move |tree| (tree, t.volume))
+            .collect::<Vec<_>>()
     };
     transfers(graph, count, f64::INFINITY, 8).into_iter().flat_map(plan).collect()
 }
