@@ -14,15 +14,16 @@ pub fn run(context: &Context) -> Result<Section, String> {
         "fig4",
         "Fig. 4: speed-up by rank of the receiver",
         format!(
-            "λ = 1, {} transfers, {} seeds. Mean completion time of the fastest receiver of each transfer, of the second \
-             fastest and so on, with a single tree over QuickCast's.",
+            "λ = 1, {} transfers, {} seeds. How many times faster than with a single tree the fastest receiver of a transfer \
+             gets its data with QuickCast, the second fastest and so on: means over transfers (plot, first column) and the \
+             ratio of mean completion times (second), in which large transfers rule.",
             context.transfers,
             context.runner.seeds.len()
         ),
     );
     let mut table = Table::new(
         "Speed-up over a single tree, fastest receiver first:",
-        &["run", "scheme", "by rank", "top half"],
+        &["run", "scheme", "by rank, mean of ratios", "by rank, ratio of means", "top half, mean of ratios"],
     );
     let receivers: &[usize] = if context.quick { &[4, 8] } else { &[4, 8, 16] };
     // Mean over the top half; over ranks 1 to 3 and the others with two partitions.
@@ -37,18 +38,20 @@ pub fn run(context: &Context) -> Result<Section, String> {
                 let place = format!("{name}, {volumes}, {k} receivers");
                 let mut series = Vec::new();
                 for s in [1, 2] {
-                    let ranks = runs.rank_speedups(s, 0);
+                    let ranks = runs.rank_speedups_by_transfer(s, 0);
                     let means: Vec<f64> = ranks.iter().map(|e| e.mean).collect();
                     let half = mean(&means[..k / 2]);
                     if s == 1 {
-                        top.push(half);
+                        top.extend(&means[..k / 2]);
                         low.push(means.iter().filter(|m| **m > 2.0).count() as f64 / k as f64);
                     } else {
                         first.push(mean(&means[..3.min(k)]));
                         others.push(mean(&means[3.min(k - 1)..]));
                     }
                     let texts: Vec<_> = ranks.iter().map(|e| with_half(*e)).collect();
-                    let row = [place.clone(), all[s].name.clone(), texts.join(", "), three(half)];
+                    let means: Vec<_> = runs.rank_speedups(s, 0).into_iter().map(|e| three(e.mean)).collect();
+                    let row =
+                        [place.clone(), all[s].name.clone(), texts.join(", "), means.join(", "), three(half)];
                     table.rows.push(row.to_vec());
                     series.push((all[s].name.clone(), ranks));
                 }
@@ -66,7 +69,7 @@ pub fn run(context: &Context) -> Result<Section, String> {
         "the top half of the receivers 3 to 35 times faster; two partitions help ranks 1 to 3 most; above 2 times for \
          several ranks with all partitions",
         format!(
-            "top half {} to {} times faster; with two partitions ranks 1 to 3 {} times, others {}; above 2 times for {:.0} to \
+            "ranks of the top half {} to {} times faster; with two partitions ranks 1 to 3 {} times, others {}; above 2 times for {:.0} to \
              {:.0} % of ranks",
             three(least),
             three(most),
@@ -75,9 +78,9 @@ pub fn run(context: &Context) -> Result<Section, String> {
             range(&low).0 * 100.0,
             range(&low).1 * 100.0
         ),
-        verdict(&[least >= 2.0 && most >= 15.0, mean(&first) > mean(&others), range(&low).0 >= 0.25]),
+        verdict(&[least >= 2.0 && most >= 20.0, mean(&first) > mean(&others), range(&low).0 >= 0.25]),
         "Networks, traffic and receiver counts of the figure are not in the text. Taken as reproduced: from at least 2 to at \
-         least 15 times over these runs.",
+         least 20 times over the ranks of these runs.",
     );
     Ok(section)
 }
