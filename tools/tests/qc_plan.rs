@@ -106,7 +106,7 @@ fn mistakes_are_named() {
         (with(&geant, &["DE", "--volume", "0"]), 1, "volume is 0"),
         (with(&geant, &["DE", "--volume", "NaN"]), 2, "--volume: `NaN` does not start with a number"),
         (with(&geant, &["DE", "--volume", "99999999TB"]), 2, "does not fit"),
-        (with(&geant, &["DEE", "--volume", "1GB"]), 2, "did you mean \"DE\"?"),
+        (with(&geant, &["DEE", "--volume", "1GB"]), 2, "no site \"DEE\": its sites are NL, BE"),
         (with(&geant, &["DE", "--volume", "1GB", "--algorithm", "papr"]), 2, "use best, paper"),
         (with(&geant, &["DE", "--volume", "1GB", "--algorithm", "paper,rates=x"]), 2, "rate policy \"x\""),
         (
