@@ -32,7 +32,7 @@ fn solve(capacity: &[f64], trees: &[Tree], fixed: &[Option<f64>], one: Option<(u
             (None, Some((_, least))) => model.with(constraint!(*r >= t.weight * least * (1.0 - 1e-6))),
         };
     }
-    let solution = model.solve().unwrap();
+    let solution = model.solve().expect("a solution");
     match one {
         None => solution.value(share),
         Some((tree, _)) => solution.value(rates[tree]),
