@@ -7,22 +7,22 @@ use serde_json::Value;
 
 fn sim(dir: &Path, words: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_valecast"));
-    command.current_dir(dir).args(["qc", "sim"]).args(words.split(' ')).output().unwrap()
+    command.current_dir(dir).args(["qc", "sim"]).args(words.split(' ')).output().expect("valecast starts")
 }
 
 fn ok(dir: &Path, words: &str) -> String {
     let out = sim(dir, words);
     assert!(out.status.success(), "{words}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
+    String::from_utf8(out.stdout).expect("UTF-8")
 }
 
 /// A figure without running times, which differ from run to run.
 fn figures(json: &str) -> Vec<Value> {
-    let mut what: Value = serde_json::from_str(json).unwrap();
-    let algorithms = what["algorithms"].as_array_mut().unwrap();
+    let mut what: Value = serde_json::from_str(json).expect("JSON");
+    let algorithms = what["algorithms"].as_array_mut().expect("a list");
     for a in algorithms.iter_mut() {
-        let a = a.as_object_mut().unwrap();
-        ["planning_us", "planning_max_us", "rates_us"].iter().for_each(|k| drop(a.remove(*k).unwrap()));
+        let a = a.as_object_mut().expect("an object");
+        ["planning_us", "planning_max_us", "rates_us"].iter().for_each(|k| assert!(a.remove(*k).is_some()));
     }
     algorithms.clone()
 }

@@ -70,7 +70,7 @@ pub fn run(context: &Context) -> Result<Section, String> {
             for (w, value) in means.iter().enumerate() {
                 let number = (w + 1).to_string();
                 let theirs = published.get(&vec!["tail", &number, topology, distribution, policy]);
-                *count += theirs.is_some_and(|t| t.abs_diff(band(value / least - 1.0)) <= 1) as usize;
+                *count += usize::from(theirs.is_some_and(|t| t.abs_diff(band(value / least - 1.0)) <= 1));
             }
         }
         for (m, (metric, figure)) in METRICS.iter().enumerate() {
