@@ -102,32 +102,6 @@ impl Runs {
         Estimate::ratio(&self.each(over, &figure), &self.each(under, &figure))
     }
 
-    /// How many times faster receivers of each rank are with `scheme` than with `base`, on average over transfers:
-    /// small and large ones count alike.
-    pub fn rank_speedups_by_transfer(&self, scheme: usize, base: usize) -> Vec<Estimate> {
-        let of_run = |outcomes: &Vec<Outcome>| {
-            let (ours, theirs) = (&outcomes[scheme], &outcomes[base]);
-            let mut sums: Vec<(f64, f64)> = Vec::new();
-            for t in 0..ours.starts.len() {
-                let sorted = |o: &Outcome| {
-                    let mut times = o.of(t).to_vec();
-                    times.sort_unstable_by(f64::total_cmp);
-                    times
-                };
-                for (rank, (a, b)) in sorted(ours).into_iter().zip(sorted(theirs)).enumerate() {
-                    if rank == sums.len() {
-                        sums.push((0.0, 0.0));
-                    }
-                    sums[rank] = (sums[rank].0 + b / a, sums[rank].1 + 1.0);
-                }
-            }
-            sums.into_iter().map(|(sum, count)| sum / count).collect::<Vec<f64>>()
-        };
-        let runs: Vec<_> = self.outcomes.iter().map(of_run).collect();
-        let ranks = runs.iter().map(Vec::len).min().unwrap_or(0);
-        (0..ranks).map(|r| Estimate::of(&runs.iter().map(|run| run[r]).collect::<Vec<_>>())).collect()
-    }
-
     /// By how much the mean completion time of receivers of each rank is that with `base` over that with `scheme`.
     pub fn rank_speedups(&self, scheme: usize, base: usize) -> Vec<Estimate> {
         let by_rank = |s: usize| self.outcomes.iter().map(|o| o[s].by_rank()).collect::<Vec<_>>();
