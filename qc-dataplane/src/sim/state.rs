@@ -21,6 +21,9 @@ struct Part {
     residual: f64,
     /// What the load was last told of the residual.
     told: f64,
+    /// Its weight, and the residual down to which that holds: neither changes in most slots.
+    weight: f64,
+    weight_until: f64,
     /// Slot in which the transfer arrived.
     arrived: u64,
     /// Where the receivers stand among those of all transfers.
@@ -128,6 +131,8 @@ impl<'a> State<'a> {
                 volume: t.volume,
                 residual: t.volume,
                 told: t.volume,
+                weight: 1.0,
+                weight_until: f64::INFINITY,
                 arrived: slot,
                 receivers: receivers.into(),
                 trees: partition.trees.into(),
@@ -166,12 +171,17 @@ impl<'a> State<'a> {
 
     fn allocate(&mut self) -> Result<(), BadDemand> {
         let (policy, delta) = (self.settings.policy, self.settings.delta);
+        for p in &mut self.parts {
+            if p.residual <= p.weight_until * (1.0 + CRUMB) {
+                p.weight = policy.weight(p.receivers.len(), p.residual, p.volume) / p.trees.len() as f64;
+                p.weight_until = policy.weight_holds_to(p.residual, p.volume);
+            }
+        }
         let demands: Vec<Demand<'_>> = self
             .parts
             .iter()
             .flat_map(|p| {
-                let weight = policy.weight(p.receivers.len(), p.residual, p.volume) / p.trees.len() as f64;
-                let rank = policy.rank(p.transfer as usize, p.residual);
+                let (weight, rank) = (p.weight, policy.rank(p.transfer as usize, p.residual));
                 p.trees.iter().map(move |t| Demand {
                     links: &t.links,
                     limit: p.residual / delta,
@@ -215,7 +225,7 @@ impl<'a> State<'a> {
             }
             // In its last slot it may send less than its share, and others more.
             let whole = (p.residual / sent - CRUMB).ceil() - 1.0;
-            let to_weight = (p.residual - policy.weight_holds_to(p.residual, p.volume)) / sent;
+            let to_weight = (p.residual - p.weight_until) / sent;
             slots = slots.min(whole).min((to_weight - CRUMB).ceil());
         }
         if policy == crate::rate::Policy::Srpt {
