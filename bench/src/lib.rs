@@ -36,6 +36,7 @@ pub mod hlog_read;
 mod mac;
 pub mod pace;
 pub mod packet;
+pub mod paint;
 pub mod pcap;
 pub mod picture;
 pub mod ping;

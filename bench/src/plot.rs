@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use crate::hist::{Latency, show_ns};
+use crate::paint::{DASHES, PAINT, escape};
 use crate::picture::{after, show_edge};
 
 const W: f64 = 880.0;
@@ -12,16 +13,6 @@ const LEFT: f64 = 84.0;
 const RIGHT: f64 = 24.0;
 const TOP: f64 = 64.0;
 const BOTTOM: f64 = 64.0;
-
-/// Paints, axes and letters. Colours are told apart by colour-blind readers too, and lines differ in dashes.
-const STYLE: &str = "\
-svg{--bg:#fff;--fg:#1f2933;--dim:#5f6b76;--grid:#e1e6eb;--c0:#0067b1;--c1:#c2500c;--c2:#19794b;--c3:#7a3e9d}
-@media(prefers-color-scheme:dark){svg{--bg:#14181d;--fg:#e6ebf0;--dim:#9aa7b4;--grid:#2b333c;--c0:#62b0f0;\
---c1:#f59a5b;--c2:#5fc893;--c3:#c79be6}}
-.bg{fill:var(--bg)}text{font:13px system-ui,sans-serif;fill:var(--fg)}.dim{fill:var(--dim)}
-.title{font-size:17px;font-weight:600}.grid{stroke:var(--grid)}.axis{stroke:var(--dim)}
-.line{fill:none;stroke-width:2;stroke-linejoin:round}
-";
 
 /// One curve.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +65,7 @@ pub fn svg(title: &str, series: &[Series<'_>]) -> String {
     let _ = writeln!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {W} {H}\" role=\"img\" \
-         aria-label=\"{0}\">\n<title>{0}</title>\n<style>{STYLE}</style>\n\
+         aria-label=\"{0}\">\n<title>{0}</title>\n<style>{PAINT}</style>\n\
          <rect class=\"bg\" width=\"{W}\" height=\"{H}\"/>\n\
          <text class=\"title\" x=\"{LEFT}\" y=\"28\">{0}</text>",
         escape(title)
@@ -159,11 +150,8 @@ fn curve(out: &mut String, axes: &Axes, i: usize, s: &Series<'_>) {
         }
         from = v.quantile();
     }
-    let dash = ["", "7 4", "2 4", "10 3 2 3"][i % 4];
-    let _ = writeln!(
-        out,
-        "<path class=\"line\" stroke=\"var(--c{i})\" stroke-dasharray=\"{dash}\" d=\"{path}\"/>"
-    );
+    let dash = DASHES[i % 4];
+    let _ = writeln!(out, "<path class=\"line s{i}\" stroke-dasharray=\"{dash}\" d=\"{path}\"/>");
     for q in [0.5, 0.99, 0.999] {
         if -(1.0f64 - q).log10() > axes.nines {
             continue;
@@ -172,7 +160,7 @@ fn curve(out: &mut String, axes: &Axes, i: usize, s: &Series<'_>) {
         let label = if i == 0 { show_ns(s.latency.quantile(q)) } else { String::new() };
         let _ = writeln!(
             out,
-            "<circle fill=\"var(--c{i})\" r=\"3.5\" cx=\"{x:.1}\" cy=\"{y:.1}\"/>\
+            "<circle class=\"f{i}\" r=\"3.5\" cx=\"{x:.1}\" cy=\"{y:.1}\"/>\
              <text text-anchor=\"end\" x=\"{:.1}\" y=\"{:.1}\">{label}</text>",
             x - 6.0,
             y - 8.0
@@ -191,18 +179,14 @@ fn legend(out: &mut String, series: &[Series<'_>]) {
         };
         let _ = writeln!(out, "<text class=\"dim\" x=\"{:.1}\" y=\"50\">{}</text>", x + 26.0, escape(&text));
         if sum.count > 0 {
-            let dash = ["", "7 4", "2 4", "10 3 2 3"][colour % 4];
+            let dash = DASHES[colour % 4];
             let _ = writeln!(
                 out,
-                "<path class=\"line\" stroke=\"var(--c{colour})\" stroke-dasharray=\"{dash}\" d=\"M{x} 46h20\"/>"
+                "<path class=\"line s{colour}\" stroke-dasharray=\"{dash}\" d=\"M{x} 46h20\"/>"
             );
             colour += 1;
         }
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

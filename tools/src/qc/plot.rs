@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use valecast_bench::paint::{DASHES, PAINT, escape};
 use valecast_qc_dataplane::graph::{Graph, Node};
 use valecast_qc_dataplane::topology::Topology;
 
@@ -16,20 +17,11 @@ const HEAD: f64 = 48.0;
 /// Lines of different trees over one link run this far apart.
 const APART: f64 = 4.0;
 
-const STYLE: &str = "svg{--bg:#fff;--fg:#1f2933;--dim:#5f6b76;--grid:#ccd3da;--c0:#0067b1;--c1:#c2500c;--c2:#19794b;\
---c3:#7a3e9d;--c4:#8a6d00;--c5:#b3245f;--c6:#3d6b73;--c7:#555}\
-@media(prefers-color-scheme:dark){svg{--bg:#14181d;--fg:#e6ebf0;--dim:#9aa7b4;--grid:#39424c;--c0:#62b0f0;--c1:#f59a5b;\
---c2:#5fc893;--c3:#c79be6;--c4:#d8bb4a;--c5:#f07fae;--c6:#86c5cf;--c7:#b5b5b5}}\
-.bg{fill:var(--bg)}text{font:13px system-ui,sans-serif;fill:var(--fg)}.title{font-size:17px;font-weight:600}\
-.link{stroke:var(--grid);stroke-width:1}.site{fill:var(--dim)}.tree{fill:none;stroke-width:2.5}\
-.name{paint-order:stroke;stroke:var(--bg);stroke-width:3px}";
-const DASHES: [&str; 4] = ["", "7 4", "2 4", "10 3 2 3"];
+const STYLE: &str = ".link{stroke:#ccd3da;stroke-width:1}.site{fill:#5f6b76}.tree{fill:none;stroke-width:2.5}\
+.name{paint-order:stroke;stroke:#fff;stroke-width:3px}\
+@media(prefers-color-scheme:dark){.link{stroke:#39424c}.site{fill:#9aa7b4}.name{stroke:#14181d}}";
 
 type Point = (f64, f64);
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 fn between(points: impl Iterator<Item = Point>) -> Option<Point> {
     let (mut x, mut y, mut n) = (0.0, 0.0, 0.0);
@@ -134,7 +126,7 @@ pub fn svg(title: &str, topology: &Topology, from: Node, solved: &Solved) -> Str
     let _ = writeln!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {W} {total:.0}\" role=\"img\" \
-         aria-label=\"{0}\">\n<title>{0}</title>\n<style>{STYLE}</style>\n\
+         aria-label=\"{0}\">\n<title>{0}</title>\n<style>{PAINT}{STYLE}</style>\n\
          <rect class=\"bg\" width=\"{W}\" height=\"{total:.0}\"/>\n\
          <text class=\"title\" x=\"24\" y=\"30\">{0}</text>",
         escape(title)
@@ -154,7 +146,7 @@ pub fn svg(title: &str, topology: &Topology, from: Node, solved: &Solved) -> Str
         );
         let _ = writeln!(
             out,
-            "<path class=\"tree\" stroke-dasharray=\"{dash}\" stroke=\"var(--c{colour})\" d=\"M24 {y:.0}h28\"/>\
+            "<path class=\"tree s{colour}\" stroke-dasharray=\"{dash}\" d=\"M24 {y:.0}h28\"/>\
              <text x=\"62\" y=\"{:.0}\">{}</text>",
             y + 4.0,
             escape(&text)
@@ -197,8 +189,8 @@ fn trees(out: &mut String, graph: &Graph, at: &[Point], solved: &Solved) {
             let (w, v) = (wing(3.5), wing(-3.5));
             let _ = writeln!(
                 out,
-                "<path class=\"tree\" stroke-dasharray=\"{dash}\" stroke=\"var(--c{colour})\" \
-                 d=\"M{:.1} {:.1}L{:.1} {:.1}\"/><path fill=\"var(--c{colour})\" \
+                "<path class=\"tree s{colour}\" stroke-dasharray=\"{dash}\" \
+                 d=\"M{:.1} {:.1}L{:.1} {:.1}\"/><path class=\"f{colour}\" \
                  d=\"M{:.1} {:.1}L{:.1} {:.1}L{:.1} {:.1}Z\"/>",
                 a.0, a.1, b.0, b.1, b.0, b.1, w.0, w.1, v.0, v.1
             );
@@ -226,11 +218,11 @@ fn sites(out: &mut String, graph: &Graph, at: &[Point], from: Node, solved: &Sol
         for &r in &partition.receivers {
             let p = at[r as usize];
             let mark =
-                format!("<circle fill=\"var(--c{})\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"5.5\"/>", i % 8, p.0, p.1);
+                format!("<circle class=\"f{}\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"5.5\"/>", i % 8, p.0, p.1);
             name(r, mark);
         }
     }
     let p = at[from as usize];
     let (x, y) = (p.0 - 6.0, p.1 - 6.0);
-    name(from, format!("<rect fill=\"var(--fg)\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"12\" height=\"12\"/>"));
+    name(from, format!("<rect class=\"ink\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"12\" height=\"12\"/>"));
 }

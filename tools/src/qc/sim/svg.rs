@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use valecast_bench::paint::{DASHES, PAINT, escape};
 use valecast_qc_dataplane::sim::stats::Estimate;
 
 const PANEL: f64 = 420.0;
@@ -13,15 +14,8 @@ const TOP: f64 = 34.0;
 const BOTTOM: f64 = 46.0;
 const PER_ROW: usize = 2;
 
-/// Colours that colour-blind readers tell apart; lines differ in dashes too.
-const STYLE: &str = "svg{--bg:#fff;--fg:#1f2933;--dim:#5f6b76;--grid:#e1e6eb;--c0:#0067b1;--c1:#c2500c;--c2:#19794b;\
---c3:#7a3e9d;--c4:#8a6d00;--c5:#b3245f;--c6:#3d6b73;--c7:#555}\
-@media(prefers-color-scheme:dark){svg{--bg:#14181d;--fg:#e6ebf0;--dim:#9aa7b4;--grid:#2b333c;--c0:#62b0f0;--c1:#f59a5b;\
---c2:#5fc893;--c3:#c79be6;--c4:#d8bb4a;--c5:#f07fae;--c6:#86c5cf;--c7:#b5b5b5}}\
-.bg{fill:var(--bg)}text{font:12px system-ui,sans-serif;fill:var(--fg)}.dim{fill:var(--dim);font-size:11px}\
-.title{font-size:15px;font-weight:600}.sub{font-weight:600}.grid{stroke:var(--grid)}.axis{stroke:var(--dim)}\
-.line{fill:none;stroke-width:2;stroke-linejoin:round}.err{stroke:var(--fg);stroke-opacity:.55}";
-const DASHES: [&str; 4] = ["", "7 4", "2 4", "10 3 2 3"];
+const STYLE: &str = "text{font-size:12px}.dim{font-size:11px}.title{font-size:15px}.sub{font-weight:600}\
+.err{stroke:#1f2933;stroke-opacity:.55}@media(prefers-color-scheme:dark){.err{stroke:#e6ebf0}}";
 
 /// How values are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +55,7 @@ pub fn chart(title: &str, panels: &[Panel]) -> String {
     let height = head + HEIGHT * rows as f64;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{0}\">\n\
-         <title>{0}</title>\n<style>{STYLE}</style>\n<rect class=\"bg\" width=\"{width}\" height=\"{height}\"/>\n\
+         <title>{0}</title>\n<style>{PAINT}{STYLE}</style>\n<rect class=\"bg\" width=\"{width}\" height=\"{height}\"/>\n\
          <text class=\"title\" x=\"12\" y=\"24\">{0}</text>\n",
         escape(title)
     );
@@ -70,7 +64,7 @@ pub fn chart(title: &str, panels: &[Panel]) -> String {
             (14.0 + (i % (columns * 2)) as f64 * PANEL / 2.0, 44.0 + (i / (columns * 2)) as f64 * 18.0);
         let _ = writeln!(
             out,
-            "<path stroke=\"var(--c{})\" stroke-width=\"3\" stroke-dasharray=\"{}\" d=\"M{x} {y}h22\"/>\
+            "<path class=\"s{}\" stroke-width=\"3\" stroke-dasharray=\"{}\" d=\"M{x} {y}h22\"/>\
              <text class=\"dim\" x=\"{}\" y=\"{}\">{}</text>",
             i % 8,
             DASHES[i % 4],
@@ -189,7 +183,7 @@ fn panel(out: &mut String, p: &Panel) {
                 Marks::Bars => {
                     let _ = writeln!(
                         out,
-                        "<rect fill=\"var(--c{})\" x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
+                        "<rect class=\"f{}\" x=\"{:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
                         i % 8,
                         x - bar / 2.0,
                         (bar - 1.0).max(1.0),
@@ -205,7 +199,7 @@ fn panel(out: &mut String, p: &Panel) {
         if !path.is_empty() {
             let _ = writeln!(
                 out,
-                "<path class=\"line\" stroke=\"var(--c{})\" stroke-dasharray=\"{}\" d=\"{path}\"/>",
+                "<path class=\"line s{}\" stroke-dasharray=\"{}\" d=\"{path}\"/>",
                 i % 8,
                 DASHES[i % 4]
             );
@@ -221,10 +215,6 @@ fn short(value: f64) -> String {
         v if v >= 1.0 || v == 0.0 => format!("{}", (value * 100.0).round() / 100.0),
         _ => format!("{}", (value * 1e4).round() / 1e4),
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use valecast_bench::paint::escape;
+
 use super::{Grid, OURS, Report};
 use crate::job::Unit;
 use crate::raw::probes::PROBES;
@@ -94,8 +96,4 @@ fn group(s: &mut String, g: &Grid, top: f64) -> f64 {
         y += ROW;
     }
     y
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
