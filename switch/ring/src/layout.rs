@@ -1,9 +1,10 @@
 //! Where everything lies inside one region: validated parameters in, byte offsets out.
 //!
 //! ```text
-//! | atok entries | ktoa entries | netmap_if | TX rings | RX rings | buffers 0.. |
+//! | atok entries | ktoa entries | netmap_if | TX rings | RX rings | spare | buffers 0.. |
 //!   one page+      one page+      one page+   each on a page of its own
 //! ```
+//! The spare part is there for clients that run netmap programs ([`crate::netmap`]); others have none.
 //! The client's and the switch's CSB entries lie on different pages, so neither side's stores disturb
 //! lines that only the other writes.
 
@@ -56,6 +57,9 @@ pub enum LayoutError {
     /// Buffer size out of range.
     #[error("buffer size {0}: must be {min} to {max} bytes", min = BUF_SIZE.start(), max = BUF_SIZE.end())]
     BufSize(u32),
+    /// More spare memory than a region may have.
+    #[error("{bytes} spare bytes and {bufs} spare buffers: must be at most {most} buffers", bytes = .0.bytes, bufs = .0.bufs, most = MOST_SPARE.bufs)]
+    Spare(Spare),
 }
 
 /// Byte offsets of a region.
@@ -66,15 +70,40 @@ pub struct Layout {
     netmap_if: usize,
     rings: usize,
     ring_len: usize,
+    spare: usize,
+    spare_len: usize,
     bufs: usize,
+    nbufs: u32,
     stride: usize,
     total: usize,
 }
+
+/// What a region holds beside the rings of its port and their buffers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spare {
+    /// Bytes for further rings and the books about them.
+    pub bytes: usize,
+    /// Buffers.
+    pub bufs: u32,
+}
+
+/// Most bytes and buffers that may be spared: far beyond what the memory limits of a switch allow by default.
+const MOST_SPARE: Spare = Spare { bytes: 1 << 28, bufs: 1 << 20 };
 
 impl TryFrom<RingParams> for Layout {
     type Error = LayoutError;
 
     fn try_from(p: RingParams) -> Result<Self, LayoutError> {
+        Self::with_spare(p, Spare::default())
+    }
+}
+
+impl Layout {
+    /// As [`Layout::try_from`], with spare memory.
+    ///
+    /// # Errors
+    /// Which parameter is out of range.
+    pub fn with_spare(p: RingParams, spare: Spare) -> Result<Self, LayoutError> {
         for (n, dir) in [(p.tx_rings, "transmit"), (p.rx_rings, "receive")] {
             if n == 0 || n > MAX_RINGS {
                 return Err(LayoutError::Rings(n, dir));
@@ -93,18 +122,33 @@ impl TryFrom<RingParams> for Layout {
         let rings = netmap_if + (size_of::<IfHeader>() + 8 * (rings_total + 2)).next_multiple_of(PAGE);
         let ring_len =
             (size_of::<RingHeader>() + p.slots as usize * size_of::<Slot>()).next_multiple_of(PAGE);
-        let bufs = rings + rings_total * ring_len;
+        if spare.bytes > MOST_SPARE.bytes || spare.bufs > MOST_SPARE.bufs {
+            return Err(LayoutError::Spare(spare));
+        }
+        let spare_at = rings + rings_total * ring_len;
+        let spare_len = spare.bytes.next_multiple_of(PAGE);
+        let bufs = spare_at + spare_len;
         // An odd number of cache lines: with 2048 exactly, all first lines of all buffers share two
         // sets of the L1 cache and a burst evicts itself.
         let lines = (p.buf_size as usize).div_ceil(LINE) | 1;
         let stride = lines * LINE;
-        let nbufs = FIRST_BUF as usize + rings_total * p.slots as usize;
-        let total = (bufs + nbufs * stride).next_multiple_of(PAGE);
-        Ok(Self { params: p, ktoa, netmap_if, rings, ring_len, bufs, stride, total })
+        let nbufs = FIRST_BUF + rings_total as u32 * p.slots + spare.bufs;
+        let total = (bufs + nbufs as usize * stride).next_multiple_of(PAGE);
+        Ok(Self {
+            params: p,
+            ktoa,
+            netmap_if,
+            rings,
+            ring_len,
+            spare: spare_at,
+            spare_len,
+            bufs,
+            nbufs,
+            stride,
+            total,
+        })
     }
-}
 
-impl Layout {
     /// The parameters it was made of.
     pub fn params(&self) -> RingParams {
         self.params
@@ -127,7 +171,17 @@ impl Layout {
 
     /// Number of buffers, the reserved ones included.
     pub fn buffers(&self) -> u32 {
+        self.nbufs
+    }
+
+    /// The first buffer that belongs to no ring of the port; those from here to [`Self::buffers`] are spare.
+    pub fn first_spare_buf(&self) -> u32 {
         FIRST_BUF + self.rings_total() as u32 * self.params.slots
+    }
+
+    /// Offset and length of the spare part.
+    pub fn spare(&self) -> (usize, usize) {
+        (self.spare, self.spare_len)
     }
 
     /// Number of rings of both directions.
@@ -140,15 +194,18 @@ impl Layout {
         self.netmap_if
     }
 
-    pub(crate) fn atok(&self, ring: usize) -> usize {
+    /// Offset of ring `ring`'s `atok` entry, rings being numbered with transmit rings first.
+    pub fn atok(&self, ring: usize) -> usize {
         ring * size_of::<CsbAtok>()
     }
 
-    pub(crate) fn ktoa(&self, ring: usize) -> usize {
+    /// Offset of ring `ring`'s `ktoa` entry.
+    pub fn ktoa(&self, ring: usize) -> usize {
         self.ktoa + ring * size_of::<CsbKtoa>()
     }
 
-    pub(crate) fn ring(&self, ring: usize) -> usize {
+    /// Offset of ring `ring`'s header.
+    pub fn ring(&self, ring: usize) -> usize {
         self.rings + ring * self.ring_len
     }
 
@@ -156,7 +213,8 @@ impl Layout {
         self.ring(ring) + size_of::<RingHeader>()
     }
 
-    pub(crate) fn bufs(&self) -> usize {
+    /// Offset of buffer 0.
+    pub fn bufs(&self) -> usize {
         self.bufs
     }
 
@@ -173,9 +231,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parts_do_not_overlap(tx in 1u16..=16, rx in 1u16..=16, bits in 4u32..=15, buf in 64u32..=65536) {
+        fn parts_do_not_overlap(tx in 1u16..=16, rx in 1u16..=16, bits in 4u32..=15, buf in 64u32..=65536, spare in 0u32..9000) {
             let p = RingParams { tx_rings: tx, rx_rings: rx, slots: 1 << bits, buf_size: buf };
-            let l = Layout::try_from(p).unwrap();
+            let l = Layout::with_spare(p, Spare { bytes: 7 * spare as usize, bufs: spare }).unwrap();
             let n = l.rings_total();
             prop_assert!(l.atok(n) <= l.ktoa(0));
             prop_assert!(l.ktoa(n) <= l.netmap_if());
@@ -184,10 +242,12 @@ mod tests {
                 prop_assert!(l.slots(r) + 16 * (1usize << bits) <= l.ring(r + 1));
                 prop_assert_eq!(l.ring(r) % 128, 0);
             }
-            prop_assert_eq!(l.ring(n), l.bufs());
+            prop_assert_eq!(l.ring(n), l.spare().0);
+            prop_assert_eq!(l.spare().0 + l.spare().1, l.bufs());
             prop_assert!(l.bufs() + l.buffers() as usize * l.stride() <= l.total());
             prop_assert!(l.stride() >= buf as usize && (l.stride() / 64) % 2 == 1);
-            prop_assert_eq!(l.first_buf(n - 1, (1 << bits) - 1) + 1, l.buffers());
+            prop_assert_eq!(l.first_buf(n - 1, (1 << bits) - 1) + 1, l.first_spare_buf());
+            prop_assert_eq!(l.first_spare_buf() + spare, l.buffers());
         }
     }
 

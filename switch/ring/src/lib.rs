@@ -10,6 +10,7 @@
 //! - [`host`]: the switch's side of the rings; trusts nothing that a client can write.
 //! - [`ledger`]: how several workers share one destination ring: claim, reserve, copy, commit, publish.
 //! - [`notify`]: sleep without losing a wake-up, the CSB protocol that every port kind uses.
+//! - [`netmap`]: what the netmap preload library and the switch tell one another, and share.
 //! - [`doorbell`]: the file descriptors behind a kick.
 //!
 //! Nothing outside this crate touches raw shared memory.
@@ -21,6 +22,7 @@ pub mod doorbell;
 pub mod host;
 pub mod layout;
 pub mod ledger;
+pub mod netmap;
 pub mod notify;
 pub mod region;
 mod sync;

@@ -101,13 +101,19 @@ impl Region {
         self.fd.as_fd()
     }
 
-    fn at(&self, offset: usize) -> NonNull<u8> {
+    /// Where the region begins in this process. Others write there at any time: reach it by raw pointer, with
+    /// volatile or atomic accesses and offsets from [`Self::layout`].
+    pub fn base(&self) -> NonNull<u8> {
+        self.at(0)
+    }
+
+    pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
         debug_assert!(offset < self.layout.total());
         // SAFETY: callers pass offsets from `Layout`, which lie inside the mapping.
         unsafe { NonNull::new_unchecked(self.map.as_mut_ptr().add(offset)) }
     }
 
-    fn put<T>(&self, offset: usize, v: T) {
+    pub(crate) fn put<T>(&self, offset: usize, v: T) {
         // SAFETY: `offset` comes from `Layout`, aligned for every header; volatile, since others may look.
         unsafe { self.at(offset).cast::<T>().write_volatile(v) }
     }
