@@ -14,7 +14,7 @@ use valecast_switch::counters::PortStats;
 use valecast_switch::fdb::{Fdb, key};
 use valecast_switch::pipeline::Pipeline;
 use valecast_switch::plan::Context;
-use valecast_switch::port::ring::{RingEgress, RingIngress};
+use valecast_switch::port::ring::{RingEgress, RingIngress, Special};
 use valecast_switch::port::{Caps, Egress, Ingress};
 use valecast_switch::route::LastRoute;
 use valecast_switch::tables::{Bucket, GroupEntry, PortEntry, Tables, VlanPolicy};
@@ -85,8 +85,8 @@ impl Rig {
         if let (Some(tx), Some(rx)) = (tx.into_iter().next(), rx.into_iter().next()) {
             self.clients.push(Client { _link: link, tx, rx });
         }
-        self.sources.extend(end.tx.drain(..).map(RingIngress::new));
-        let egress = RingEgress::new(std::mem::take(&mut end.rx), params.slots);
+        self.sources.extend(end.tx.drain(..).map(|q| RingIngress::new(q, Special::default())));
+        let egress = RingEgress::new(std::mem::take(&mut end.rx), params.slots, Special::default());
         self.tables.flood.push(id);
         self.tables.ports.push(Some(port_entry(id, egress.caps(), Arc::new(egress))));
         Ok(())

@@ -98,6 +98,7 @@ pub fn diff(old: &Switch, new: &Switch) -> Result<Vec<Action>, DiffError> {
 pub fn diff_config(old: &Config, new: &Config) -> Result<Vec<ConfigAction>, DiffError> {
     let mut keys = Vec::new();
     keys.extend((old.run_dir != new.run_dir).then(|| "`run_dir`".to_owned()));
+    keys.extend((old.netmap != new.netmap).then(|| "`netmap`".to_owned()));
     keys.extend((old.api_listen != new.api_listen).then(|| "`api.listen`".to_owned()));
     let gone = old.switches.iter().filter(|o| !new.switches.iter().any(|n| n.name == o.name));
     let mut actions: Vec<_> = gone.map(|o| ConfigAction::RemoveSwitch(o.name.clone())).collect();

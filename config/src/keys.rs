@@ -51,11 +51,20 @@ macro_rules! section {
 section! { FILE "the file" "Keys above the first table." {
     "run_dir": "path" = "(`/run/valecast` for root, `$XDG_RUNTIME_DIR/valecast`, else `/tmp/valecast-<uid>`)", "Directory of the control sockets, one `<switch>.sock` each.";
     "api": "table" = "none", "The TCP listener, see `[api]`.";
+    "netmap": "table" = "(its defaults)", "What netmap programs may do, see `[netmap]`.";
     "switch": "array of tables" = "required", "The switches, see `[[switch]]`; at least one.";
 }}
 
 section! { API "[api]" "The TCP listener for `/metrics`, the control API and the dashboard." {
     "listen": "\"address:port\"" = "none", "Where to listen, like `\"127.0.0.1:9464\"`. Whoever reaches it may look at everything and change nothing.";
+}}
+
+section! { NETMAP "[netmap]" "Programs written for netmap, which reach the daemon by way of the socket `netmap` in `run_dir`." {
+    "auto_create": "true or false" = "(`true` if `socket_mode` admits nobody but the owner)", "Make switches and ports that programs name and this file does not.";
+    "spare_buffers": "0..=1048576" = "4096", "Buffers that a port's memory holds beside its rings, for pipes, monitors and extra buffers.";
+    "socket_mode": "\"octal\"" = "\"0600\"", "Permission bits of the socket; whoever may open it may use every switch by it.";
+    "socket_owner": "user name or number" = "none", "Owner of the socket; none: whoever runs the daemon.";
+    "socket_group": "group name or number" = "none", "Group of the socket; none: the daemon's.";
 }}
 
 section! { SWITCH "[[switch]]" "One switch." {
@@ -81,7 +90,7 @@ section! { SWITCH "[[switch]]" "One switch." {
 
 section! { PORT "[[switch.port]]" "One port; these keys go with every kind." {
     "name": "name" = "required", "Unique in the switch; 1 to 15 of A-Z a-z 0-9 _ . -";
-    "kind": "\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\" or \"patch\"" = "required", "What the port connects to.";
+    "kind": "\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\" or \"netmap\"" = "required", "What the port connects to.";
     "overflow": "\"drop\" or \"backpressure\"" = "(`\"drop\"`; `\"backpressure\"` for pcap)", "Without room, frames for this port are dropped and counted, or wait with their sender.";
     "mac_limit": "0..=4194304" = "0", "Most addresses learned on this port; 0 is no limit of its own.";
     "allowed_macs": "array of MAC addresses" = "[]", "Source addresses the port may send from; empty allows any.";
@@ -146,6 +155,11 @@ section! { PATCH "[[switch.port]]" kind "patch" "A cable between two switches." 
     "peer": "\"switch:port\"" = "required", "The patch port at the other end, in another switch of this file, whose `peer` is this port.";
 }}
 
+section! { NETMAP_PORT "[[switch.port]]" kind "netmap" "A port of a real netmap, through `/dev/netmap`." {
+    "interface": "name as netmap has it" = "required", "An interface (`eth0`), a port of a VALE switch (`vale9:a`), or the end of a pipe (`eth0{1`, `eth0}1`).";
+    "device": "path" = "\"/dev/netmap\"", "The device.";
+}}
+
 section! { STATIC "[[switch.static]]" "A forwarding entry that neither ages nor moves." {
     "mac": "MAC address" = "required", "Unicast destination; unique together with `vlan`.";
     "port": "port" = "required", "Where its frames go.";
@@ -179,10 +193,10 @@ section! { BUCKET "a bucket: { port = … }" "One destination of a group, an ele
 }}
 
 /// The sections that belong to one port kind, in the order messages list the kinds.
-pub(crate) static KINDS: [&Section; 7] = [&RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH];
+pub(crate) static KINDS: [&Section; 8] = [&RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &NETMAP_PORT];
 
 /// Every section, in the order of a file.
-pub static SECTIONS: [&Section; 16] = [
-    &FILE, &API, &SWITCH, &PORT, &RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &STATIC, &MIRROR, &METER,
-    &GROUP, &BUCKET,
+pub static SECTIONS: [&Section; 18] = [
+    &FILE, &API, &NETMAP, &SWITCH, &PORT, &RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &NETMAP_PORT,
+    &STATIC, &MIRROR, &METER, &GROUP, &BUCKET,
 ];

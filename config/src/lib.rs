@@ -50,7 +50,7 @@ pub use diff::{Action, ConfigAction, DiffError, diff, diff_config};
 pub use keys::{Key, SECTIONS, Section};
 pub use mac::Mac;
 pub use port::{
-    IfAddr, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit, RingPort, TapPort, Timing,
+    IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit, RingPort, TapPort, Timing,
     Vlan, XdpMode, XdpPort,
 };
 pub use read::{parse_group, parse_meter, parse_mirror, parse_port, parse_static, parse_switch};
@@ -59,6 +59,6 @@ pub use run_dir::default_run_dir;
 pub use show::{group_from_json, meter_from_json, port_from_json};
 pub use suggest::nearest;
 pub use valid::{
-    Bucket, Config, Direction, Group, Meter, MeterMode, Mirror, SocketAccess, StaticEntry, Switch,
+    Bucket, Config, Direction, Group, Meter, MeterMode, Mirror, Netmap, SocketAccess, StaticEntry, Switch,
     default_burst,
 };

@@ -117,6 +117,8 @@ pub enum PortKind {
     Null,
     /// A cable to a patch port of another switch in this file.
     Patch(PatchPort),
+    /// A port of a real netmap.
+    Netmap(NetmapPort),
 }
 
 impl PortKind {
@@ -130,6 +132,7 @@ impl PortKind {
             Self::Pcap(_) => "pcap",
             Self::Null => "null",
             Self::Patch(_) => "patch",
+            Self::Netmap(_) => "netmap",
         }
     }
 }
@@ -302,6 +305,15 @@ impl Serialize for PatchPort {
         map.serialize_entry("peer", &format!("{}:{}", self.peer_switch, self.peer_port))?;
         map.end()
     }
+}
+
+/// Keys of `kind = "netmap"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NetmapPort {
+    /// Interface, VALE port or pipe end, as netmap has it (`nr_name`), up to 63 bytes. Required.
+    pub interface: String,
+    /// The device. Default `/dev/netmap`.
+    pub device: PathBuf,
 }
 
 /// An IP address with its prefix length, written `10.0.0.1/24`.

@@ -22,6 +22,8 @@ pub struct Config {
     /// TCP address for `/metrics`, the control API and the dashboard (`[api] listen`). Default: none.
     #[serde(rename = "api", serialize_with = "show::api", skip_serializing_if = "Option::is_none")]
     pub api_listen: Option<SocketAddr>,
+    /// What netmap programs may do: `[netmap]`.
+    pub netmap: Netmap,
     /// The switches; at least one.
     #[serde(rename = "switch")]
     pub switches: Vec<Switch>,
@@ -56,6 +58,18 @@ impl Config {
 
 fn unreadable(name: &str, message: String, help: &str) -> ConfigErrors {
     ConfigErrors { diagnostics: vec![Diagnostic::without_place(name, message, help.to_owned())] }
+}
+
+/// Programs written for netmap: `[netmap]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Netmap {
+    /// Whether switches and ports that programs name are made. Default: whether only the socket's owner may open it.
+    pub auto_create: bool,
+    /// Spare buffers in a port's memory. Default 4096.
+    pub spare_buffers: u32,
+    /// Who may open the socket: `socket_mode`, `socket_owner`, `socket_group`.
+    #[serde(flatten)]
+    pub socket: SocketAccess,
 }
 
 /// One switch: `[[switch]]`.

@@ -12,10 +12,11 @@ fn frame(section: &Section) -> String {
     match (section.header, section.kind) {
         ("the file", _) => format!("@\n{switch}"),
         ("[api]", _) => format!("[api]\n@\n{switch}"),
+        ("[netmap]", _) => format!("[netmap]\n@\n{switch}"),
         ("[[switch]]", _) => "[[switch]]\nname = \"v\"\n@\n".to_owned(),
         ("[[switch.port]]", kind) => {
             let (needed, after) = match kind {
-                Some("packet" | "xdp") => ("interface = \"eth0\"", ""),
+                Some("packet" | "xdp" | "netmap") => ("interface = \"eth0\"", ""),
                 Some("pcap") => ("read = \"in.pcap\"", ""),
                 Some("patch") => ("peer = \"w:x\"", patch),
                 _ => ("", ""),

@@ -108,6 +108,8 @@ pub struct Frame {
     pub vnet: u16,
     /// Do not learn from it (`NS_NO_LEARN`).
     pub no_learn: bool,
+    /// Not 0: the port it goes to, whatever its address (bits 8-15 of a netmap slot's flags).
+    pub steer: u8,
     /// Refused by the source already.
     pub reject: Option<Cause>,
 }
@@ -250,6 +252,7 @@ impl Burst {
                 tail_len: (len - HEAD) as u32,
                 vnet: 0,
                 no_learn: false,
+            steer: 0,
                 reject: None,
             });
             bytes += len as u64;
@@ -292,6 +295,7 @@ impl Burst {
             tail_len: (len - head_len) as u32,
             vnet: 0,
             no_learn: false,
+            steer: 0,
             reject,
         });
         self.taken = i + 1;
@@ -330,6 +334,7 @@ impl Burst {
                 tail_len: 0,
                 vnet: 0,
                 no_learn: true,
+                steer: 0,
                 reject: Some(cause),
             });
             self.taken += 1;

@@ -13,7 +13,8 @@
 //! - [`tables`]: the snapshot that all of this looks things up in.
 //!
 //! And beside the data path, the control side: [`switch`] (attach, detach, groups, meters), [`daemon`]
-//! (several switches, attach sockets, reload) and [`api`] (HTTP/JSON, Prometheus).
+//! (several switches, attach sockets, reload), [`api`] (HTTP/JSON, Prometheus) and [`netmap`] (for programs written for
+//! netmap).
 
 pub mod api;
 pub mod clock;
@@ -24,6 +25,7 @@ pub mod fdb;
 pub mod frame;
 pub mod mac;
 pub mod meter;
+pub mod netmap;
 pub mod offload;
 pub mod pipeline;
 pub mod plan;

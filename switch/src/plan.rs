@@ -179,6 +179,10 @@ impl Plan {
                 }
             }
             let seen = Seen { orig, vlan, tag };
+            if f.steer != 0 {
+                self.steer(cx, burst, seen, f.steer, last);
+                continue;
+            }
             if let Routed::Held = self.route(cx, burst, seen, dst, last) {
                 return;
             }
@@ -334,6 +338,22 @@ impl Plan {
             self.refuse(last, orig, Cause::NoDestination);
         }
         Routed::Done
+    }
+
+    /// Places a frame on the port that its sender names.
+    fn steer(&mut self, cx: Context<'_>, burst: &mut Burst, seen: Seen, to: u8, last: &mut LastRoute) {
+        let Context { tables: t, port, .. } = cx;
+        last.spoil();
+        let to = PortId::from(to);
+        if to == port.id {
+            self.refuse(last, seen.orig, Cause::OwnPort);
+        } else if !self.emit(t, burst, to, seen, None, last) {
+            self.refuse(last, seen.orig, Cause::NoDestination);
+        }
+        last.spoil();
+        for m in &port.mirror_in {
+            self.copy_to(t, burst, *m, seen, TagOp::Keep, None);
+        }
     }
 
     fn refuse(&mut self, last: &mut LastRoute, orig: u16, cause: Cause) {

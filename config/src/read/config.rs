@@ -10,12 +10,12 @@ use toml::de::DeValue;
 use super::names::{Scope, Unique};
 use super::{port, tables};
 use crate::diagnostics::{Sink, Span};
-use crate::keys::{API, GROUP, METER, MIRROR, PORT, STATIC, SWITCH};
+use crate::keys::{API, GROUP, METER, MIRROR, NETMAP, PORT, STATIC, SWITCH};
 use crate::port::{PatchPort, PortKind};
 use crate::reader::Reader;
 use crate::run_dir::default_run_dir;
-use crate::valid::{Config, SocketAccess, Switch};
-use crate::value::{At, account, duration, int, list, name, size, string};
+use crate::valid::{Config, Netmap, SocketAccess, Switch};
+use crate::value::{At, account, boolean, duration, int, list, name, size, string};
 
 /// The most a size may be: 1 PiB, beyond any machine, and far from overflowing when summed.
 pub(super) const MOST_MEMORY: u64 = 1 << 50;
@@ -36,6 +36,17 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
         api.finish();
         listen
     });
+    let netmap = file.get("netmap", |at| {
+        let table = at.table(&NETMAP, "the table [netmap]")?;
+        let netmap = netmap(&table);
+        table.finish();
+        Some(netmap)
+    });
+    let netmap = netmap.unwrap_or(Netmap {
+        auto_create: true,
+        spare_buffers: SPARE_BUFFERS,
+        socket: SocketAccess { mode: 0o600, owner: None, group: None },
+    });
     let mut names = Unique::default();
     let mut switches = Vec::new();
     for mut reader in file.tables("switch", &SWITCH) {
@@ -49,7 +60,27 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
     }
     file.finish();
     patches(&switches, file.sink);
-    Config { run_dir, api_listen, switches: switches.into_iter().map(|read| read.switch).collect() }
+    Config { run_dir, api_listen, netmap, switches: switches.into_iter().map(|read| read.switch).collect() }
+}
+
+/// Spare buffers of a netmap port: two pipes of the usual 1024 slots each way.
+const SPARE_BUFFERS: u32 = 4096;
+
+fn netmap(r: &Reader<'_>) -> Netmap {
+    let socket = access(r);
+    Netmap {
+        auto_create: r.or("auto_create", socket.mode & 0o077 == 0, boolean),
+        spare_buffers: r.or("spare_buffers", SPARE_BUFFERS, int(0..=1 << 20)),
+        socket,
+    }
+}
+
+fn access(r: &Reader<'_>) -> SocketAccess {
+    SocketAccess {
+        mode: r.or("socket_mode", 0o600, mode),
+        owner: r.get("socket_owner", account),
+        group: r.get("socket_group", account),
+    }
 }
 
 pub(super) fn switch(r: &mut Reader<'_>) -> ReadSwitch {
@@ -121,11 +152,7 @@ pub(super) fn switch(r: &mut Reader<'_>) -> ReadSwitch {
         max_groups,
         max_buckets,
         memory_limit: r.or("memory_limit", 4 << 30, size(LEAST_MEMORY..=MOST_MEMORY)),
-        socket: SocketAccess {
-            mode: r.or("socket_mode", 0o600, mode),
-            owner: r.get("socket_owner", account),
-            group: r.get("socket_group", account),
-        },
+        socket: access(r),
         ports,
         statics,
         mirrors,

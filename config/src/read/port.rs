@@ -8,7 +8,7 @@ use super::config::{LEAST_MEMORY, MOST_MEMORY};
 use super::tables::{BURST, MODES};
 use crate::keys::KINDS;
 use crate::port::{
-    IfAddr, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit, RingPort, TapPort, Timing,
+    IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit, RingPort, TapPort, Timing,
     Vlan, XdpMode, XdpPort,
 };
 use crate::reader::Reader;
@@ -47,6 +47,7 @@ pub(super) fn port(r: &mut Reader<'_>) -> Port {
             Some("xdp") => PortKind::Xdp(xdp(r)),
             Some("pcap") => PortKind::Pcap(pcap(r)),
             Some("patch") => PortKind::Patch(patch(r)),
+            Some("netmap") => PortKind::Netmap(netmap(r)),
             _ => PortKind::Null,
         },
         name,
@@ -219,6 +220,21 @@ fn pcap(r: &Reader<'_>) -> PcapPort {
         at.report("`pps` does not go with `timing`", "remove one of the two");
     }
     PcapPort { read, write, timing: pps.or(timing).unwrap_or(Timing::Original), repeat }
+}
+
+fn netmap(r: &Reader<'_>) -> NetmapPort {
+    let interface = r.need("interface", |at| {
+        let text = string(at)?;
+        let bare = text.strip_prefix("netmap:").unwrap_or(&text);
+        let bad = |c: char| c == '/' || c == '^' || c == '@' || c.is_whitespace() || c.is_control();
+        if !bare.is_empty() && bare.len() <= 63 && !bare.contains(bad) {
+            return Some(bare.to_owned());
+        }
+        let help = "expected an interface, a VALE port or a pipe end: \"eth0\", \"vale9:a\", \"eth0{1\"";
+        at.refuse(format!("{text:?} is not a netmap port"), help)
+    });
+    let device = r.or("device", PathBuf::from("/dev/netmap"), |at| string(at).map(PathBuf::from));
+    NetmapPort { interface: interface.unwrap_or_default(), device }
 }
 
 /// The peer is checked once all switches are read; one that could not be read stays empty.

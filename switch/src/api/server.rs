@@ -55,6 +55,11 @@ pub fn serve(daemon: Daemon) -> Result<ApiHandle, DaemonError> {
     let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(16).build();
     let runtime = runtime.map_err(|e| fail(&run_dir, "cannot start the API", e))?;
     let (changes, told) = unbounded_channel();
+    let tell = changes.clone();
+    daemon.when_changed(Box::new(move || {
+        let (done, _) = oneshot::channel();
+        let _ = tell.send(Change::Refresh(done));
+    }));
     let supervisor = Supervisor {
         registry: Arc::new(metrics::registry(daemon.clone())),
         daemon: daemon.clone(),

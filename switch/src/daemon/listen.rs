@@ -114,7 +114,7 @@ fn connects(path: &Path) -> bool {
     UnixAddr::new(path).and_then(|a| nix::sys::socket::connect(s.as_raw_fd(), &a)).is_ok()
 }
 
-fn bind_socket(path: &Path, access: &SocketAccess) -> Result<OwnedFd, DaemonError> {
+pub(crate) fn bind_socket(path: &Path, access: &SocketAccess) -> Result<OwnedFd, DaemonError> {
     let at = |what| move |e: Errno| DaemonError::Socket { path: path.to_owned(), what, source: e.into() };
     if connects(path) {
         return Err(at("another daemon serves this switch")(Errno::EADDRINUSE));

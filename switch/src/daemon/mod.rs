@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use valecast_config::{Action, Config, ConfigAction, Mirror, Port, diff_config};
 
+use crate::netmap;
 use crate::port::patch;
 use crate::switch::{Switch, SwitchError};
 
@@ -15,7 +16,8 @@ mod listen;
 mod stranger;
 
 pub use listen::Listener;
-pub(crate) use listen::set_access;
+pub(crate) use listen::{bind_socket, set_access};
+pub(crate) use stranger::{bury, hear};
 
 /// Why a daemon could not start or reload.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,8 @@ pub struct Daemon(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     run_dir: PathBuf,
+    /// Called when switches come or go by themselves.
+    changed: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
 
 struct State {
@@ -62,6 +66,7 @@ struct State {
     loaded: Config,
     file: Option<PathBuf>,
     listener: Option<Listener>,
+    netmap: Option<netmap::Service>,
 }
 
 impl Daemon {
@@ -72,12 +77,62 @@ impl Daemon {
             switches.insert(s.name.clone(), Switch::start(s.clone())?);
         }
         let run_dir = config.run_dir.clone();
-        let mut state = State { switches, loaded: config, file, listener: None };
+        let mut state = State { switches, loaded: config, file, listener: None, netmap: None };
         state.join_patches();
-        let me = Self(Arc::new(Shared { state: Mutex::new(state), run_dir }));
+        let me = Self(Arc::new(Shared { state: Mutex::new(state), run_dir, changed: Mutex::new(None) }));
         let listener = Listener::start(&me)?;
         me.lock().listener = Some(listener);
+        let netmap = netmap::Service::start(&me)?;
+        me.lock().netmap = Some(netmap);
         Ok(me)
+    }
+
+    /// `f` is called when switches come or go by themselves.
+    pub(crate) fn when_changed(&self, f: Box<dyn Fn() + Send>) {
+        *self.0.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(f);
+    }
+
+    fn tell_changed(&self) {
+        if let Some(f) = &*self.0.changed.lock().unwrap_or_else(PoisonError::into_inner) {
+            f();
+        }
+    }
+
+    /// Starts a switch that the configuration does not have, with every key at its default.
+    pub(crate) fn make_switch(&self, name: &str) -> Result<(), DaemonError> {
+        let cfg = valecast_config::parse_switch(name, &format!("name = {name:?}\n"));
+        {
+            let mut state = self.lock();
+            let cfg = match cfg {
+                Ok(cfg) => cfg,
+                // Names that no file can have are this daemon's own.
+                Err(_) => valecast_config::parse_switch(name, "name = \"x\"\n")
+                    .map(|cfg| valecast_config::Switch { name: name.to_owned(), ..cfg })?,
+            };
+            state.switches.insert(name.to_owned(), Switch::start(cfg)?);
+            let State { listener, switches, .. } = &mut *state;
+            if let Some(Err(e)) = listener.as_ref().map(|l| l.refresh(switches, &self.0.run_dir)) {
+                switches.remove(name);
+                return Err(e);
+            }
+        }
+        self.tell_changed();
+        Ok(())
+    }
+
+    /// Ends a switch that [`Daemon::make_switch`] started.
+    pub(crate) fn unmake_switch(&self, name: &str) {
+        let gone = {
+            let mut state = self.lock();
+            let gone = state.switches.remove(name);
+            let State { listener, switches, .. } = &mut *state;
+            if let Some(Err(e)) = listener.as_ref().map(|l| l.refresh(switches, &self.0.run_dir)) {
+                tracing::error!(switch = name, "its socket stays: {e}");
+            }
+            gone
+        };
+        drop(gone);
+        self.tell_changed();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -156,6 +211,9 @@ impl Daemon {
 
     /// Ends everything; sockets are removed.
     pub fn stop(&self) {
+        let netmap = self.lock().netmap.take();
+        // Its thread may be waiting for the lock: not while it is held.
+        drop(netmap);
         let (mut switches, listener) = {
             let mut s = self.lock();
             (std::mem::take(&mut s.switches), s.listener.take())

@@ -29,7 +29,7 @@ pub fn refuse_descriptors(sock: &OwnedFd) {
 }
 
 /// Takes one message; `None` if there is none, if the peer has closed, or if descriptors came along.
-pub fn hear(conn: &OwnedFd) -> Option<Vec<u8>> {
+pub(crate) fn hear(conn: &OwnedFd) -> Option<Vec<u8>> {
     let mut buf = [0u8; 512];
     {
         let mut iov = [IoSliceMut::new(&mut buf)];
@@ -49,7 +49,7 @@ fn closing() -> MutexGuard<'static, (usize, Vec<OwnedFd>)> {
 }
 
 /// Closes a connection, without waiting for it.
-pub fn bury(conn: OwnedFd) {
+pub(crate) fn bury(conn: OwnedFd) {
     let mut c = closing();
     c.1.push(conn);
     if c.0 >= MAX_CLOSING {

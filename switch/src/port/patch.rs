@@ -10,7 +10,7 @@ use valecast_ring::client::{Link, Port, RxRing};
 use valecast_ring::host::Endpoint;
 use valecast_ring::layout::{Layout, RingParams};
 
-use super::ring::take_slots;
+use super::ring::{Extras, Special, take_slots};
 use super::{Ingress, OpenError, Opened, os};
 use crate::frame::Burst;
 use crate::switch::over_rings;
@@ -30,7 +30,7 @@ impl Ingress for PatchIngress {
             Some((s.data.as_ptr(), s.data.len(), s.flags))
         };
         // SAFETY: slots are ours to read until `complete` gives them back, which ends the burst.
-        unsafe { take_slots(burst, pending, max, slot, |i| rx.prefetch(i)) };
+        unsafe { take_slots(burst, pending, max, Extras::default(), slot, |i| rx.prefetch(i)) };
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {
@@ -59,7 +59,7 @@ fn one_way(name: &str, exclusive: bool) -> Result<(Opened, Box<dyn Ingress>), Op
     let lifeline: OwnedFd = EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(os("patch: eventfd"))?.into();
     let bells = std::mem::take(&mut end.bells);
     let (link, _tx, rx) = Port::local(&end.region, bells, lifeline).split();
-    let mut opened = over_rings(&mut end, Vec::new());
+    let mut opened = over_rings(&mut end, Vec::new(), Special::default());
     // The transmit ring of this region is nobody's: frames come back by the other direction's.
     opened.ingress.clear();
     let Some(rx) = rx.into_iter().next() else {

@@ -1,6 +1,8 @@
 //! `ring`: a client process over shared memory.
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use valecast_ring::SlotFlags;
 use valecast_ring::abi::MAX_FRAGS;
@@ -8,22 +10,53 @@ use valecast_ring::host::{RxQueue, RxWriter, TxQueue};
 
 use super::{Caps, Egress, Ingress, Tally};
 use crate::counters::Cause;
-use crate::frame::{Burst, Entry, Frame, HEAD, MAX_BURST};
+use crate::frame::{Burst, Entry, Frame, HEAD, MAX_BURST, VnetHdr};
 
 /// How far ahead buffers are asked for.
 const AHEAD: u32 = 8;
 /// Flags of slots that need a look of their own.
 const SPECIAL: SlotFlags = SlotFlags::MORE_FRAG.union(SlotFlags::NO_LEARN);
+/// Longest offload header before a frame.
+const MAX_HDR: usize = 12;
+/// Longest head of a frame: headers that were made for it.
+const MAX_HEAD: usize = 512;
+/// Flags of a received slot that holds a whole frame: netmap counts fragments in bits 8-15.
+const WHOLE: SlotFlags = SlotFlags::from_bits_retain(1 << 8);
+
+/// What sets a netmap client's frames apart from another's.
+#[derive(Clone, Debug, Default)]
+pub struct Special {
+    /// Bytes of virtio-net header before each frame: 0, 10 or 12.
+    pub hdr: Arc<AtomicU8>,
+    /// Bits 8-15 of a transmitted slot's flags name the port that the frame goes to.
+    pub steer: bool,
+}
+
+impl Special {
+    #[inline]
+    fn hdr(&self) -> usize {
+        // ORDERING: Relaxed; a figure by itself.
+        usize::from(self.hdr.load(Ordering::Relaxed)).min(MAX_HDR)
+    }
+}
+
+/// [`Special`], as it is for one burst.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extras {
+    hdr: usize,
+    steer: bool,
+}
 
 /// A client's transmit ring.
 pub struct RingIngress {
     queue: TxQueue,
+    special: Special,
 }
 
 impl RingIngress {
     /// Over the switch's side of a ring.
-    pub fn new(queue: TxQueue) -> Self {
-        Self { queue }
+    pub fn new(queue: TxQueue, special: Special) -> Self {
+        Self { queue, special }
     }
 }
 
@@ -39,10 +72,13 @@ pub(super) unsafe fn take_slots(
     burst: &mut Burst,
     pending: u32,
     max: usize,
+    extras: Extras,
     slot: impl Fn(u32) -> SlotAt,
     prefetch: impl Fn(u32),
 ) {
     let max = max.min(MAX_BURST);
+    let hdr = extras.hdr;
+    let look = if extras.steer { SPECIAL.union(SlotFlags::FRAGS) } else { SPECIAL };
     for i in 0..pending.min(AHEAD) {
         prefetch(i);
     }
@@ -54,7 +90,7 @@ pub(super) unsafe fn take_slots(
                 prefetch(at + AHEAD);
             }
             let (data, len, flags) = slot(at)?;
-            (len >= HEAD && !flags.intersects(SPECIAL)).then_some((data, len))
+            (len >= HEAD && hdr == 0 && !flags.intersects(look)).then_some((data, len))
         };
         let most = (max - burst.taken()).min((pending - i) as usize);
         // SAFETY: the caller vouches for what `slot` returns, and short frames are left out.
@@ -64,19 +100,24 @@ pub(super) unsafe fn take_slots(
         }
         match slot(i) {
             Some((_, _, flags)) if flags.contains(SlotFlags::MORE_FRAG) => {
-                match gather(burst, i, pending, &slot) {
+                match gather(burst, i, pending, hdr, &slot) {
                     Some(n) => i += n,
                     None => return,
                 }
+                mark(burst, flags, look);
+            }
+            Some((_, len, _)) if len < hdr => {
+                burst.push_rejected(1, Cause::BadSlot);
+                i += 1;
             }
             Some((data, len, flags)) => {
-                // SAFETY: the caller vouches for it.
-                unsafe { burst.push(data, len, 1) };
-                if flags.contains(SlotFlags::NO_LEARN)
-                    && let Some(last) = burst.last_mut()
-                {
-                    last.no_learn = true;
+                // SAFETY: the caller vouches for `len` bytes, of which the header takes `hdr`.
+                unsafe {
+                    let offload = header(data, hdr);
+                    burst.push(data.add(hdr), len - hdr, 1);
+                    offer(burst, offload);
                 }
+                mark(burst, flags, look);
                 i += 1;
             }
             None => {
@@ -87,10 +128,47 @@ pub(super) unsafe fn take_slots(
     }
 }
 
+/// Notes what a frame's flags ask for.
+fn mark(burst: &mut Burst, flags: SlotFlags, look: SlotFlags) {
+    let steer = ((flags & look).bits() >> 8) as u8;
+    if (flags.contains(SlotFlags::NO_LEARN) || steer != 0)
+        && let Some(last) = burst.last_mut()
+    {
+        last.no_learn |= flags.contains(SlotFlags::NO_LEARN);
+        last.steer = steer;
+    }
+}
+
+/// The offload header at `data`, if frames have one: of the 12 bytes of the longer one the last two count buffers.
+///
+/// # Safety
+/// `hdr` bytes must be readable at `data`; others may write there.
+unsafe fn header(data: *const u8, hdr: usize) -> Option<VnetHdr> {
+    // SAFETY: a header has at least so many bytes, as the caller says; read once.
+    let bytes = (hdr >= VnetHdr::LEN).then(|| unsafe { data.cast::<[u8; VnetHdr::LEN]>().read_unaligned() });
+    bytes.map(VnetHdr::from_bytes).filter(|v| v.is_needed())
+}
+
+/// Gives the frame pushed last its offload header.
+fn offer(burst: &mut Burst, offload: Option<VnetHdr>) {
+    if let Some(v) = offload {
+        let n = burst.add_vnet(v);
+        if let Some(last) = burst.last_mut() {
+            last.vnet = n;
+        }
+    }
+}
+
 /// A frame over several slots, gathered into the burst's own memory. Slots it takes, or `None` if its
 /// end is not there yet or this burst cannot hold it.
 #[cold]
-fn gather(burst: &mut Burst, first: u32, pending: u32, slot: impl Fn(u32) -> SlotAt) -> Option<u32> {
+fn gather(
+    burst: &mut Burst,
+    first: u32,
+    pending: u32,
+    hdr: usize,
+    slot: impl Fn(u32) -> SlotAt,
+) -> Option<u32> {
     let begin = burst.mark();
     let (mut n, mut bad) = (0u32, false);
     loop {
@@ -123,12 +201,16 @@ fn gather(burst: &mut Burst, first: u32, pending: u32, slot: impl Fn(u32) -> Slo
         }
     }
     let (data, len) = (burst.since(begin).as_ptr(), burst.since(begin).len());
-    if bad || len > usize::from(u16::MAX) {
+    if bad || len < hdr || len - hdr > usize::from(u16::MAX) {
         burst.rewind(begin);
         burst.push_rejected(n as u16, Cause::BadSlot);
     } else {
-        // SAFETY: arena memory, which stays put until the burst is cleared.
-        unsafe { burst.push(data, len, n as u16) };
+        // SAFETY: arena memory of `len` bytes, at least a header, which stays put until the burst is cleared.
+        unsafe {
+            let offload = header(data, hdr);
+            burst.push(data.add(hdr), len - hdr, n as u16);
+            offer(burst, offload);
+        }
     }
     Some(n)
 }
@@ -141,8 +223,9 @@ impl Ingress for RingIngress {
         }
         let slots = self.queue.slots();
         let slot = |i| slots.frame(i).ok().map(|f| (f.data.as_ptr().cast_const(), f.len as usize, f.flags));
+        let extras = Extras { hdr: self.special.hdr(), steer: self.special.steer };
         // SAFETY: buffers are readable while the queue lives, which is longer than the burst.
-        unsafe { take_slots(burst, pending, max, slot, |i| slots.prefetch(i)) };
+        unsafe { take_slots(burst, pending, max, extras, slot, |i| slots.prefetch(i)) };
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {
@@ -176,11 +259,12 @@ pub struct RingEgress {
     max_len: usize,
     max_frame: usize,
     max_run: usize,
+    special: Special,
 }
 
 impl RingEgress {
     /// Over the switch's side of the rings; at least one.
-    pub fn new(queues: Vec<RxQueue>, slots: u32) -> Self {
+    pub fn new(queues: Vec<RxQueue>, slots: u32, special: Special) -> Self {
         let max_len = queues.iter().map(RxQueue::max_len).min().unwrap_or(0);
         let frags = MAX_FRAGS.min(slots as usize / 2);
         Self {
@@ -188,6 +272,7 @@ impl RingEgress {
             max_len,
             max_frame: (max_len * frags).min(usize::from(u16::MAX)),
             max_run: slots as usize / 2,
+            special,
         }
     }
 
@@ -199,14 +284,20 @@ impl RingEgress {
         }
     }
 
+    /// Whether each frame takes one slot and goes into it as it is.
+    #[inline]
+    fn is_plain(&self, burst: &Burst) -> bool {
+        burst.longest() <= self.max_len && self.special.hdr() == 0
+    }
+
     #[inline]
     fn cost(&self, burst: &Burst, e: Entry) -> u32 {
-        let len = burst.frames[usize::from(e.frame)].len();
+        let len = burst.frames[usize::from(e.frame)].len() + self.special.hdr();
         if len <= self.max_len { 1 } else { len.div_ceil(self.max_len) as u32 }
     }
 
     fn slots(&self, burst: &Burst, list: &[Entry]) -> u32 {
-        if burst.longest() <= self.max_len {
+        if self.is_plain(burst) {
             return list.len() as u32;
         }
         list.iter().map(|e| self.cost(burst, *e)).sum()
@@ -226,16 +317,29 @@ impl RingEgress {
     fn write_long(&self, w: &RxWriter<'_>, burst: &Burst, e: Entry, pos: u64) -> u32 {
         let f = &burst.frames[usize::from(e.frame)];
         let n = self.cost(burst, e);
-        let head = usize::from(f.head_len);
-        let (mut at, len) = (0usize, f.len());
+        // What comes before the payload: the offload header, and the head.
+        let hdr = self.special.hdr();
+        let mut before = [0u8; MAX_HDR + MAX_HEAD];
+        before[..VnetHdr::LEN].copy_from_slice(&burst.vnet(f).unwrap_or_default().to_bytes());
+        let (head, start) = match usize::from(f.head_len) {
+            n if hdr == 0 => (n, f.head),
+            n => {
+                let n = n.min(MAX_HEAD);
+                // SAFETY: a frame's head is readable for its length, and there is room for the longest.
+                unsafe { std::ptr::copy_nonoverlapping(f.head, before.as_mut_ptr().add(hdr), n) };
+                (hdr + n, before.as_ptr())
+            }
+        };
+        let (mut at, len) = (0usize, f.len() + hdr);
+        let frags = SlotFlags::from_bits_retain((n as u16) << 8);
         for i in 0..n {
             let part = self.max_len.min(len - at);
             let from_head = head.saturating_sub(at).min(part);
-            let more = if i + 1 < n { SlotFlags::MORE_FRAG } else { SlotFlags::empty() };
-            // SAFETY: [at, at + part) lies inside the frame, the first `from_head` of it in the head; the
+            let more = frags | if i + 1 < n { SlotFlags::MORE_FRAG } else { SlotFlags::empty() };
+            // SAFETY: [at, at + part) lies inside header and frame, the first `from_head` of it in the head; the
             // caller reserved `n` positions.
             unsafe {
-                let h = f.head.add(at.min(head));
+                let h = start.add(at.min(head));
                 let t = f.tail.add((at + from_head) - head.min(at + from_head));
                 w.write(pos + u64::from(i), h, from_head, t, part - from_head, more);
             }
@@ -266,7 +370,7 @@ unsafe fn write_plain(w: RxWriter<'_>, frames: &[Frame], list: &[Entry], start: 
         let (head_len, tail_len) = (usize::from(f.head_len), f.tail_len as usize);
         bytes += (head_len + tail_len) as u64;
         // SAFETY: head and tail are readable, and the position reserved, as the caller says.
-        unsafe { w.write(pos, f.head, head_len, f.tail, tail_len, SlotFlags::empty()) };
+        unsafe { w.write(pos, f.head, head_len, f.tail, tail_len, WHOLE) };
         pos += 1;
     }
     bytes
@@ -274,7 +378,9 @@ unsafe fn write_plain(w: RxWriter<'_>, frames: &[Frame], list: &[Entry], start: 
 
 impl Egress for RingEgress {
     fn caps(&self) -> Caps {
-        Caps { vnet: false, max_frame: self.max_frame, max_run: self.max_run, queues: self.queues.len() }
+        let hdr = self.special.hdr();
+        let max_frame = self.max_frame - hdr.min(self.max_frame);
+        Caps { vnet: hdr > 0, max_frame, max_run: self.max_run, queues: self.queues.len() }
     }
 
     fn claim(&self, burst: &Burst, list: &[Entry], lane: usize) -> usize {
@@ -284,7 +390,7 @@ impl Egress for RingEgress {
         if got == want {
             return list.len();
         }
-        if burst.longest() <= self.max_len {
+        if self.is_plain(burst) {
             return got as usize;
         }
         let (mut used, mut fit) = (0, 0);
@@ -308,7 +414,7 @@ impl Egress for RingEgress {
         let q = self.queue(lane);
         let n = self.slots(burst, list);
         let start = q.reserve(n);
-        let bytes = if burst.longest() <= self.max_len {
+        let bytes = if self.is_plain(burst) {
             // SAFETY: as many positions were reserved as frames are listed, and none is longer than a slot.
             unsafe { write_plain(q.writer(), &burst.frames, list, start) }
         } else {

@@ -8,7 +8,7 @@ use nix::unistd::{Gid, Group, Uid, User};
 use valecast_config::{Port, PortKind, RingPort};
 use valecast_ring::attach::Request;
 use valecast_ring::host::Endpoint;
-use valecast_ring::layout::{Layout, RingParams};
+use valecast_ring::layout::{Layout, RingParams, Spare};
 use valecast_ring::notify::{self, Pairing};
 
 use super::{Attached, PortState, Switch, SwitchError};
@@ -16,7 +16,7 @@ use crate::clock;
 use crate::counters::PortStats;
 use crate::fdb::MAX_PORTS;
 use crate::meter::Meter;
-use crate::port::ring::{RingEgress, RingIngress};
+use crate::port::ring::{RingEgress, RingIngress, Special};
 use crate::port::{Ingress, OpenError, Opened, null, packet, pcap, tap, xdp};
 use crate::worker::Command;
 
@@ -60,6 +60,7 @@ impl Switch {
             PortKind::Packet(p) => Some(packet::open(&name, p).map_err(fail)?),
             PortKind::Xdp(x) => Some(xdp::open(&name, x).map_err(fail)?),
             PortKind::Pcap(p) => Some(pcap::open(&name, p).map_err(fail)?),
+            PortKind::Netmap(_) => Some(null::open()),
         };
         let memory = opened.as_ref().map_or(0, |o| o.egress.about().memory);
         self.has_memory(&name, memory)?;
@@ -233,6 +234,18 @@ impl Switch {
         client: Client,
         lifeline: OwnedFd,
     ) -> Result<(Endpoint, u64), SwitchError> {
+        self.attach_rings(request, client, lifeline, Spare::default(), Special::default())
+    }
+
+    /// As [`Switch::attach_client`], with spare memory for netmap's further rings, and what sets netmap apart.
+    pub fn attach_rings(
+        &mut self,
+        request: &Request,
+        client: Client,
+        lifeline: OwnedFd,
+        spare: Spare,
+        special: Special,
+    ) -> Result<(Endpoint, u64), SwitchError> {
         let name = request.port.as_str();
         let Some(p) = self.ports.get(name) else { return Err(self.missing(name)) };
         let PortKind::Ring(ring) = &p.cfg.kind else {
@@ -257,7 +270,7 @@ impl Switch {
             }
         }
         let fail = |source: OpenError| SwitchError::Open { port: name.to_owned(), source };
-        let layout = Layout::try_from(want).map_err(|e| fail(e.into()))?;
+        let layout = Layout::with_spare(want, spare).map_err(|e| fail(e.into()))?;
         let bytes = layout.total() as u64;
         if let Some(top) = ring.memory_limit
             && bytes > top
@@ -272,7 +285,7 @@ impl Switch {
             end.pair(Pairing::Asymmetric);
         }
         let name = name.to_owned();
-        let opened = over_rings(&mut end, vec![Box::new(HangUp(lifeline))]);
+        let opened = over_rings(&mut end, vec![Box::new(HangUp(lifeline))], special);
         self.connect(&name, opened, Some(client), bytes, Some(end.resets.clone()))?;
         Ok((end, self.attachments))
     }
@@ -314,14 +327,18 @@ impl Drop for HangUp {
 }
 
 /// The switch's ends of an endpoint as a port.
-pub(crate) fn over_rings(end: &mut Endpoint, keep: Vec<Box<dyn std::any::Any + Send>>) -> Opened {
+pub(crate) fn over_rings(
+    end: &mut Endpoint,
+    keep: Vec<Box<dyn std::any::Any + Send>>,
+    special: Special,
+) -> Opened {
     let slots = end.region.layout().params().slots;
     let mut ingress: Vec<Box<dyn Ingress>> = Vec::new();
     for q in end.tx.drain(..) {
-        ingress.push(Box::new(RingIngress::new(q)));
+        ingress.push(Box::new(RingIngress::new(q, special.clone())));
     }
     let rx = std::mem::take(&mut end.rx);
-    Opened { ingress, egress: Arc::new(RingEgress::new(rx, slots)), keep }
+    Opened { ingress, egress: Arc::new(RingEgress::new(rx, slots, special)), keep }
 }
 
 /// Ring parameters from the configuration.
@@ -373,6 +390,23 @@ impl Switch {
             PortKind::Patch(x) => Some((x.peer_switch.clone(), x.peer_port.clone())),
             _ => None,
         }
+    }
+
+    /// The ports and their numbers, by number.
+    pub fn port_numbers(&self) -> Vec<(u16, String)> {
+        let numbered = (0u16..).zip(&self.ids);
+        numbered.filter_map(|(id, name)| Some((id, name.clone()?))).collect()
+    }
+
+    /// A port's configuration, and who is attached to it.
+    pub fn port_state(&self, name: &str) -> Option<(Port, Option<Client>)> {
+        let p = self.ports.get(name)?;
+        Some((p.cfg.clone(), p.attached.as_ref().and_then(|a| a.client)))
+    }
+
+    /// Lets the data path know that a port can do other things than before.
+    pub fn caps_changed(&self) {
+        self.publish();
     }
 
     /// Whether one worker alone delivers.

@@ -64,7 +64,7 @@ pub struct Kring {
     pub atok: AtomicU64,
     /// Where its `ktoa` entry lies.
     pub ktoa: AtomicU64,
-    /// The ring at the other end of a pipe.
+    /// The ring at the other end of a pipe; of a copy monitor, the receive ring that it watches.
     pub peer: AtomicU64,
     /// The program's head when it was last synced (`nr_hwcur`; what lies before is given away).
     pub hwcur: AtomicU32,
@@ -92,7 +92,7 @@ pub struct Kring {
     pub pad: AtomicU32,
     /// Copy monitors' rings.
     pub monitors: [AtomicU64; MAX_MONITORS],
-    /// Zero-copy monitors' rings. The first gets what the program is done with, the next what the first is done with.
+    /// Zero-copy monitors' rings. The first gets the buffers that the program is done with, others copies of them.
     pub zmonitors: [AtomicU64; MAX_MONITORS],
 }
 
