@@ -149,7 +149,7 @@ impl State {
 
     fn vale_attach(&mut self, name: &str, b: &mut NmreqValeAttach) -> Result<(), Errno> {
         let (switch, port) = vale(name).ok_or(libc::EINVAL)?;
-        if b.reg.mem_id != 0 && b.reg.mem_id != GLOBAL && !self.mems.contains_key(&b.reg.mem_id) {
+        if !self.knows_mem(b.reg.mem_id) {
             return Err(libc::EINVAL);
         }
         if !matches!(b.reg.mode, mode::ALL_NIC | mode::NIC_SW) {
@@ -261,7 +261,7 @@ impl State {
         if self.persistent.contains_key(name) || is_interface(name) {
             return Err(libc::EEXIST);
         }
-        if b.mem_id != 0 && b.mem_id != GLOBAL && !self.mems.contains_key(&b.mem_id) {
+        if !self.knows_mem(b.mem_id) {
             return Err(libc::EINVAL);
         }
         if !self.cfg.auto_create {

@@ -70,7 +70,7 @@ impl State {
         if file.reg.is_some() {
             return Err(libc::EBUSY);
         }
-        if req.mem_id != 0 && req.mem_id != GLOBAL && !self.mems.contains_key(&req.mem_id) {
+        if !self.knows_mem(req.mem_id) {
             return Err(libc::EINVAL);
         }
         let port = if req.mode == mode::NULL {
@@ -83,6 +83,11 @@ impl State {
             self.unref(port);
         }
         done
+    }
+
+    /// Whether there is memory of this number; 0 is any.
+    pub(super) fn knows_mem(&self, id: u16) -> bool {
+        id <= GLOBAL || self.mems.contains_key(&id) || self.ids.values().any(|i| *i == id)
     }
 
     fn registrable(&mut self, name: &str, req: &mut NmreqRegister, client: Client) -> Result<u32, Errno> {
@@ -114,7 +119,8 @@ impl State {
     fn null(&mut self, req: &NmreqRegister, client: Client) -> Result<u32, Errno> {
         let mem = match req.mem_id {
             0 | GLOBAL => self.global()?,
-            id => id,
+            id if self.mems.contains_key(&id) => id,
+            _ => return Err(libc::EINVAL),
         };
         if self.ports.values().any(|p| p.mem == mem && p.uid != client.uid && client.uid != 0) {
             self.drop_mem(mem);

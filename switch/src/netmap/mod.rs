@@ -44,6 +44,9 @@ type Errno = i32;
 
 /// Most descriptors that are open at a time.
 const MAX_FILES: usize = 16384;
+/// How often and after what time it is looked whether a process that is ending has ended.
+const EXIT_TRIES: u32 = 200;
+const EXIT_TRY: std::time::Duration = std::time::Duration::from_millis(5);
 /// Most connections that are accepted in a row.
 const MAX_ACCEPT: usize = 64;
 
@@ -75,6 +78,7 @@ impl Service {
             mems: BTreeMap::new(),
             persistent: BTreeMap::new(),
             polled: BTreeMap::new(),
+            ids: BTreeMap::new(),
             made: Vec::new(),
             next: 1,
         };
@@ -115,6 +119,8 @@ struct State {
     persistent: BTreeMap<String, Persistent>,
     /// Interfaces of switches for which polling was asked, with how.
     polled: BTreeMap<String, (u32, u32, u32)>,
+    /// Memory numbers of ports that are there whether they are open or not.
+    ids: BTreeMap<String, u16>,
     /// Switches made because a program named them.
     made: Vec<String>,
     next: u32,
@@ -195,13 +201,45 @@ impl Server {
         }
     }
 
+    /// Answers a call. What is in use only by a process that is about to be gone is waited for: its memory is taken apart
+    /// before its descriptors are closed, and whoever saw it end need not know.
+    fn call(&mut self, token: &Token, call: &Call, client: Client) -> (Answer, Vec<Arc<OwnedFd>>) {
+        let mut tries = 0;
+        loop {
+            let answer = self.state.call(call, client);
+            let busy = answer.0.errno == nix::libc::EBUSY;
+            if !busy || tries == EXIT_TRIES || !self.state.files.values().any(|f| is_exiting(f.client.pid)) {
+                return answer;
+            }
+            tries += 1;
+            std::thread::sleep(EXIT_TRY);
+            self.sweep(token);
+        }
+    }
+
+    /// Closes what has ended, except `but`.
+    fn sweep(&mut self, but: &Token) {
+        let (tokens, mut fds): (Vec<_>, Vec<_>) = (self.state.files.iter())
+            .filter(|(t, _)| *t != but)
+            .map(|(t, f)| (*t, PollFd::new(f.conn.as_fd(), PollFlags::empty())))
+            .unzip();
+        let _ = poll(&mut fds, PollTimeout::ZERO);
+        let ended: Vec<_> =
+            tokens.into_iter().zip(&fds).filter(|(_, f)| f.any().unwrap_or(false)).map(|(t, _)| t).collect();
+        ended.iter().for_each(|t| self.state.close(t));
+    }
+
     /// One message, or the end.
     fn hear(&mut self, token: Token) {
         let Some(file) = self.state.files.get(&token) else { return };
         match hear(&file.conn) {
             Some(bytes) => {
+                // What was closed before this was asked is closed before it is answered, as in a kernel.
+                self.sweep(&token);
+                let Some(file) = self.state.files.get(&token) else { return };
+                let client = file.client;
                 let (answer, fds) = match parse::<Call>(&bytes) {
-                    Some(call) => self.state.call(&call, file.client),
+                    Some(call) => self.call(&token, &call, client),
                     None => (Answer::errno(nix::libc::EPROTO), Vec::new()),
                 };
                 let raw: Vec<RawFd> = fds.iter().map(|f| f.as_raw_fd()).collect();
@@ -213,6 +251,16 @@ impl Server {
             None => self.state.close(&token),
         }
     }
+}
+
+/// Whether a process has begun to end (`PF_EXITING` in its flags), or has ended.
+fn is_exiting(pid: i32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // The command before may hold anything, but for the last bracket.
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+    let state = fields.next().unwrap_or_default();
+    let flags: u64 = fields.nth(5).and_then(|f| f.parse().ok()).unwrap_or(0);
+    matches!(state, "Z" | "X") || flags & 4 != 0
 }
 
 /// 128 bits that nobody can guess.

@@ -451,7 +451,11 @@ impl State {
                 host_rx.push(PortRing::new(mem.ring(kind::NULL_RX, i, slots, None).ok_or(libc::ENOMEM)?));
             }
         }
-        let id = self.keep_mem(mem, None)?;
+        let lasting = has_host || self.is_lasting(&what);
+        let id = self.keep_mem(mem, self.ids.get(name).copied().filter(|_| lasting))?;
+        if lasting {
+            self.ids.insert(name.to_owned(), id);
+        }
         let port = Port {
             name: name.to_owned(),
             what,
@@ -471,9 +475,18 @@ impl State {
         Ok(number)
     }
 
+    /// Whether a port stays when nobody has it open: its memory has the same number then each time.
+    fn is_lasting(&self, what: &What) -> bool {
+        let What::Switch { switch, port, .. } = what else { return false };
+        self.persistent.contains_key(port)
+            || self.daemon.loaded().switches.iter().any(|s| s.name == *switch && s.ports.iter().any(|p| p.name == *port))
+    }
+
     /// Gives memory a number of its own.
     pub(super) fn keep_mem(&mut self, mem: Mem, id: Option<u16>) -> Result<u16, Errno> {
-        let free = || (GLOBAL + 1..u16::MAX).find(|n| !self.mems.contains_key(n));
+        let id = id.filter(|n| !self.mems.contains_key(n));
+        let free =
+            || (GLOBAL + 1..u16::MAX).find(|n| !self.mems.contains_key(n) && self.ids.values().all(|i| i != n));
         let id = id.or_else(free).ok_or(libc::ENOMEM)?;
         self.mems.insert(id, mem);
         Ok(id)
