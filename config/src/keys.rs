@@ -61,7 +61,7 @@ section! { API "[api]" "The TCP listener for `/metrics`, the control API and the
 
 section! { NETMAP "[netmap]" "Programs written for netmap, which reach the daemon by way of the socket `netmap` in `run_dir`." {
     "auto_create": "true or false" = "(`true` if `socket_mode` admits nobody but the owner)", "Make switches and ports that programs name and this file does not.";
-    "spare_buffers": "0..=1048576" = "4096", "Buffers that a port's memory holds beside its rings, for pipes, monitors and extra buffers.";
+    "spare_buffers": "0..=1048576" = "8192", "Buffers that a port's memory holds beside its rings, for pipes, monitors and extra buffers.";
     "socket_mode": "\"octal\"" = "\"0600\"", "Permission bits of the socket; whoever may open it may use every switch by it.";
     "socket_owner": "user name or number" = "none", "Owner of the socket; none: whoever runs the daemon.";
     "socket_group": "group name or number" = "none", "Group of the socket; none: the daemon's.";
@@ -197,6 +197,22 @@ pub(crate) static KINDS: [&Section; 8] = [&RING, &TAP, &PACKET, &XDP, &PCAP, &NU
 
 /// Every section, in the order of a file.
 pub static SECTIONS: [&Section; 18] = [
-    &FILE, &API, &NETMAP, &SWITCH, &PORT, &RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &NETMAP_PORT,
-    &STATIC, &MIRROR, &METER, &GROUP, &BUCKET,
+    &FILE,
+    &API,
+    &NETMAP,
+    &SWITCH,
+    &PORT,
+    &RING,
+    &TAP,
+    &PACKET,
+    &XDP,
+    &PCAP,
+    &NULL,
+    &PATCH,
+    &NETMAP_PORT,
+    &STATIC,
+    &MIRROR,
+    &METER,
+    &GROUP,
+    &BUCKET,
 ];

@@ -65,7 +65,7 @@ fn unreadable(name: &str, message: String, help: &str) -> ConfigErrors {
 pub struct Netmap {
     /// Whether switches and ports that programs name are made. Default: whether only the socket's owner may open it.
     pub auto_create: bool,
-    /// Spare buffers in a port's memory. Default 4096.
+    /// Spare buffers in a port's memory. Default 8192.
     pub spare_buffers: u32,
     /// Who may open the socket: `socket_mode`, `socket_owner`, `socket_group`.
     #[serde(flatten)]

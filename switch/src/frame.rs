@@ -252,7 +252,7 @@ impl Burst {
                 tail_len: (len - HEAD) as u32,
                 vnet: 0,
                 no_learn: false,
-            steer: 0,
+                steer: 0,
                 reject: None,
             });
             bytes += len as u64;

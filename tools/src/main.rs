@@ -1,7 +1,7 @@
 //! The `valecast` command.
 //!
 //! Each subcommand has a module of its name: [`run`] is the daemon, [`ctl`] and [`top`] talk to it over its
-//! control socket, [`pktgen`] sends and receives as a client of a port, [`demo`] does all of it in one process.
+//! control socket, [`netmap`] runs programs written for netmap, [`pktgen`] sends and receives as a client of a port, [`demo`] does all of it in one process.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 mod capture;
 mod ctl;
 mod demo;
+mod netmap;
 mod pktgen;
 mod qc;
 mod run;
@@ -31,6 +32,7 @@ Examples:
   valecast ctl attach vale0:c kind=tap netns=green
   valecast ctl capture vale0:a -w a.pcapng       record what a port sends and gets
   valecast pkt-gen -i vale0:a -f tx              send as fast as the port takes it
+  valecast netmap -- pkt-gen -i vale0:a -f rx    run an unmodified netmap program
   valecast top                                   watch the rates";
 
 #[derive(Debug, Subcommand)]
@@ -49,6 +51,9 @@ enum Command {
     /// QuickCast: copy bulk data from one site to many.
     #[command(subcommand)]
     Qc(qc::QcCommand),
+    /// Run a program written for netmap, unmodified, on this machine's switches.
+    #[command(after_help = netmap::HELP)]
+    Netmap(netmap::NetmapArgs),
     /// Send and receive frames at a port, with the letters of netmap's pkt-gen (`pkt-gen -h` lists them).
     #[command(name = "pkt-gen", disable_help_flag = true, disable_version_flag = true)]
     PktGen {
@@ -76,6 +81,7 @@ fn main() -> ExitCode {
         Command::Ctl(args) => ctl::run(args),
         Command::Top(args) => top::run(&args),
         Command::Qc(command) => qc::run(&command),
+        Command::Netmap(args) => netmap::run(args),
         Command::PktGen { args } => pktgen::run(args),
     }
 }

@@ -63,8 +63,8 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
     Config { run_dir, api_listen, netmap, switches: switches.into_iter().map(|read| read.switch).collect() }
 }
 
-/// Spare buffers of a netmap port: two pipes of the usual 1024 slots each way.
-const SPARE_BUFFERS: u32 = 4096;
+/// Spare buffers of a netmap port: four pipes of the usual 1024 slots each way.
+const SPARE_BUFFERS: u32 = 8192;
 
 fn netmap(r: &Reader<'_>) -> Netmap {
     let socket = access(r);

@@ -8,8 +8,8 @@ use super::config::{LEAST_MEMORY, MOST_MEMORY};
 use super::tables::{BURST, MODES};
 use crate::keys::KINDS;
 use crate::port::{
-    IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit, RingPort, TapPort, Timing,
-    Vlan, XdpMode, XdpPort,
+    IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit, RingPort,
+    TapPort, Timing, Vlan, XdpMode, XdpPort,
 };
 use crate::reader::Reader;
 use crate::valid::{MeterMode, default_burst};

@@ -14,7 +14,8 @@ use valecast_ring::netmap::call::{Answer, BODY, Call, MAP};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::ports::{
-    GLOBAL, Persistent, Port, What, is_interface, is_name, packet_port, refused, ring_port, rings_wanted, vale,
+    GLOBAL, Persistent, Port, What, is_interface, is_name, packet_port, refused, ring_port, rings_wanted,
+    vale,
 };
 use super::{Errno, State};
 use crate::switch::Client;
@@ -280,8 +281,7 @@ impl State {
         if b.mem_id == 0 {
             b.mem_id = GLOBAL + 1;
         }
-        self.persistent
-            .insert(name.to_owned(), Persistent { ring, switches: Vec::new(), autodelete: false });
+        self.persistent.insert(name.to_owned(), Persistent { ring, switches: Vec::new(), autodelete: false });
         Ok(())
     }
 

@@ -79,7 +79,8 @@ impl State {
             self.persistent.insert(parent.to_owned(), port);
         }
         // The parent is opened as it is by default: what is asked for is asked of the pipe.
-        let plain = NmreqRegister { mode: mode::ALL_NIC, extra_bufs: req.extra_bufs, ..NmreqRegister::default() };
+        let plain =
+            NmreqRegister { mode: mode::ALL_NIC, extra_bufs: req.extra_bufs, ..NmreqRegister::default() };
         let parent_number = self.port(parent, &plain, client, true)?;
         let made = self.make_pipe(parent_number, id, req, client);
         if made.is_err() {
@@ -96,9 +97,10 @@ impl State {
         req: &NmreqRegister,
         client: Client,
     ) -> Result<(u32, u32), Errno> {
-        let pipes = self.ports.values().filter(
-            |p| matches!(p.what, What::Pipe { parent: of, master: true, .. } if of == parent),
-        );
+        let pipes = self
+            .ports
+            .values()
+            .filter(|p| matches!(p.what, What::Pipe { parent: of, master: true, .. } if of == parent));
         if pipes.count() >= MAX_PIPES {
             return Err(libc::ENOMEM);
         }
@@ -112,12 +114,18 @@ impl State {
             (<[Vec<PortRing>; 2]>::default(), <[Vec<PortRing>; 2]>::default());
         let mut enough = true;
         for i in 0..rings(req.tx_rings) {
-            let Some((tx, rx)) = direction(mem, i, tx_slots) else { enough = false; break };
+            let Some((tx, rx)) = direction(mem, i, tx_slots) else {
+                enough = false;
+                break;
+            };
             master_tx.push(tx);
             slave_rx.push(rx);
         }
         for i in 0..rings(req.rx_rings) {
-            let Some((tx, rx)) = direction(mem, i, rx_slots) else { enough = false; break };
+            let Some((tx, rx)) = direction(mem, i, rx_slots) else {
+                enough = false;
+                break;
+            };
             slave_tx.push(tx);
             master_rx.push(rx);
         }
@@ -223,7 +231,9 @@ impl State {
 
     /// A monitor is closed: what it watched forgets it.
     pub(super) fn unwatch(&mut self, monitor: u32) {
-        let Some(Port { what: What::Monitor { parent }, mem, rx, .. }) = self.ports.get(&monitor) else { return };
+        let Some(Port { what: What::Monitor { parent }, mem, rx, .. }) = self.ports.get(&monitor) else {
+            return;
+        };
         if let (Some(up), Some(mem)) = (self.ports.get(parent), self.mems.get(mem)) {
             unwatch(mem, up, rx);
         }
@@ -233,7 +243,9 @@ impl State {
     pub(super) fn orphan_monitors(&mut self, number: u32) {
         let Some(up) = self.ports.get(&number) else { return };
         let Some(mem) = self.mems.get(&up.mem) else { return };
-        for m in self.ports.values().filter(|p| matches!(p.what, What::Monitor { parent } if parent == number)) {
+        for m in
+            self.ports.values().filter(|p| matches!(p.what, What::Monitor { parent } if parent == number))
+        {
             unwatch(mem, up, &m.rx);
             for r in &m.rx {
                 mem.kring(&r.ring).peer.store(0, Ordering::Release);

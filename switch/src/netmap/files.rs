@@ -128,8 +128,7 @@ impl State {
         }
         let slots = |n: u32| if n == 0 { 1024 } else { n.clamp(2, 4096) };
         let rings = |n: u16| if n == 0 { 1 } else { n.min(16) };
-        let counts =
-            (rings(req.tx_rings), rings(req.rx_rings), slots(req.tx_slots), slots(req.rx_slots));
+        let counts = (rings(req.tx_rings), rings(req.rx_rings), slots(req.tx_slots), slots(req.rx_slots));
         let number = self.add_null("", mem, counts, (0, 0), client)?;
         if let Some(p) = self.ports.get_mut(&number) {
             p.refs = 1;
@@ -151,7 +150,9 @@ impl State {
         let fake = |n: usize| n.max(1);
         let mut bound = Vec::new();
         for (i, (list, range)) in lists(port).into_iter().zip(&rings).enumerate() {
-            bound.extend(list.iter().enumerate().map(|(n, r)| if range.contains(&n) { r.ring.ring } else { 0 }));
+            bound.extend(
+                list.iter().enumerate().map(|(n, r)| if range.contains(&n) { r.ring.ring } else { 0 }),
+            );
             if i % 2 == 1 && list.is_empty() {
                 bound.push(0);
             }

@@ -235,13 +235,7 @@ impl State {
         self.ports.iter().find(|(_, p)| p.name == name && !p.is_lost()).map(|(n, _)| *n)
     }
 
-    fn find(
-        &mut self,
-        name: &str,
-        req: &NmreqRegister,
-        client: Client,
-        create: bool,
-    ) -> Result<u32, Errno> {
+    fn find(&mut self, name: &str, req: &NmreqRegister, client: Client, create: bool) -> Result<u32, Errno> {
         if let Some(n) = self.open_port(name) {
             return Ok(n);
         }
@@ -341,7 +335,10 @@ impl State {
     /// An interface of its own: a switch with two ports that learns nothing is a wire.
     fn open_interface(&mut self, name: &str, req: &NmreqRegister, client: Client) -> Result<u32, Errno> {
         if !self.cfg.auto_create {
-            tracing::info!(interface = name, "netmap on an interface needs `auto_create = true` in `[netmap]`");
+            tracing::info!(
+                interface = name,
+                "netmap on an interface needs `auto_create = true` in `[netmap]`"
+            );
             return Err(libc::ENXIO);
         }
         let switch = format!("netmap:{name}");
@@ -352,7 +349,9 @@ impl State {
             .daemon
             .attach_port(&switch, packet_port("nic", name, false), false)
             .and_then(|()| self.daemon.attach_port(&switch, port, true));
-        let opened = made.map_err(|e| refused(&e)).and_then(|()| self.attach(name, &switch, "ring", req, client, true));
+        let opened = made
+            .map_err(|e| refused(&e))
+            .and_then(|()| self.attach(name, &switch, "ring", req, client, true));
         if opened.is_err() {
             self.drop_switch(&switch);
         }
@@ -369,9 +368,8 @@ impl State {
         client: Client,
         has_host: bool,
     ) -> Result<u32, Errno> {
-        let (theirs, ours) =
-            socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
-                .map_err(|e| e as i32)?;
+        let (theirs, ours) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(|e| e as i32)?;
         let cfg = self.daemon.with(switch, |s| s.port_state(port)).map_err(|e| refused(&e))?;
         let Some((valecast_config::Port { kind: PortKind::Ring(ring), .. }, _)) = cfg else {
             return Err(libc::ENXIO);
@@ -479,14 +477,20 @@ impl State {
     fn is_lasting(&self, what: &What) -> bool {
         let What::Switch { switch, port, .. } = what else { return false };
         self.persistent.contains_key(port)
-            || self.daemon.loaded().switches.iter().any(|s| s.name == *switch && s.ports.iter().any(|p| p.name == *port))
+            || self
+                .daemon
+                .loaded()
+                .switches
+                .iter()
+                .any(|s| s.name == *switch && s.ports.iter().any(|p| p.name == *port))
     }
 
     /// Gives memory a number of its own.
     pub(super) fn keep_mem(&mut self, mem: Mem, id: Option<u16>) -> Result<u16, Errno> {
         let id = id.filter(|n| !self.mems.contains_key(n));
-        let free =
-            || (GLOBAL + 1..u16::MAX).find(|n| !self.mems.contains_key(n) && self.ids.values().all(|i| i != n));
+        let free = || {
+            (GLOBAL + 1..u16::MAX).find(|n| !self.mems.contains_key(n) && self.ids.values().all(|i| i != n))
+        };
         let id = id.or_else(free).ok_or(libc::ENOMEM)?;
         self.mems.insert(id, mem);
         Ok(id)

@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::frame::{Burst, Entry};
 
+pub mod netmap;
 pub mod null;
 pub mod packet;
 pub(crate) mod patch;

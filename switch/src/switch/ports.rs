@@ -17,7 +17,7 @@ use crate::counters::PortStats;
 use crate::fdb::MAX_PORTS;
 use crate::meter::Meter;
 use crate::port::ring::{RingEgress, RingIngress, Special};
-use crate::port::{Ingress, OpenError, Opened, null, packet, pcap, tap, xdp};
+use crate::port::{Ingress, OpenError, Opened, netmap, null, packet, pcap, tap, xdp};
 use crate::worker::Command;
 
 /// Who is attached to a ring port.
@@ -60,7 +60,7 @@ impl Switch {
             PortKind::Packet(p) => Some(packet::open(&name, p).map_err(fail)?),
             PortKind::Xdp(x) => Some(xdp::open(&name, x).map_err(fail)?),
             PortKind::Pcap(p) => Some(pcap::open(&name, p).map_err(fail)?),
-            PortKind::Netmap(_) => Some(null::open()),
+            PortKind::Netmap(n) => Some(netmap::open(&name, n).map_err(fail)?),
         };
         let memory = opened.as_ref().map_or(0, |o| o.egress.about().memory);
         self.has_memory(&name, memory)?;

@@ -23,7 +23,8 @@ const ABOVE: libc::c_int = 512;
 pub fn socket_path() -> PathBuf {
     let named = std::env::var_os("VALECAST_SOCKET").filter(|v| !v.is_empty()).map(PathBuf::from);
     let dir = named.unwrap_or_else(run_dir);
-    if dir.is_dir() || !dir.exists() && dir.extension().is_none() && dir.file_name() != Some(SOCKET.as_ref()) {
+    if dir.is_dir() || !dir.exists() && dir.extension().is_none() && dir.file_name() != Some(SOCKET.as_ref())
+    {
         return dir.join(SOCKET);
     }
     dir.with_file_name(SOCKET)

@@ -2,9 +2,7 @@
 
 use nix::libc;
 use valecast_ring::abi::{CsbAtok, CsbKtoa};
-use valecast_ring::netmap::abi::{
-    APIS, NmreqHeader, NmreqKloopStart, NmreqOption, body_len, flag, opt, req,
-};
+use valecast_ring::netmap::abi::{APIS, NmreqHeader, NmreqKloopStart, NmreqOption, body_len, flag, opt, req};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::file::File;

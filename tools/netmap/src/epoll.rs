@@ -96,7 +96,8 @@ fn events(e: &Entry) -> i16 {
 /// Something that changes whenever a ring of the descriptor shows more.
 fn shown(f: &crate::file::File) -> u64 {
     let Some(b) = f.bound() else { return 0 };
-    b.tx.iter().chain(&b.rx).fold(0u64, |a, r| a.wrapping_mul(0x0001_0000_01b3) ^ u64::from(r.tail())) & !(1 << 63)
+    b.tx.iter().chain(&b.rx).fold(0u64, |a, r| a.wrapping_mul(0x0001_0000_01b3) ^ u64::from(r.tail()))
+        & !(1 << 63)
 }
 
 /// epoll_wait(2) on a set with netmap descriptors. `None` if it has none.
@@ -122,14 +123,17 @@ pub unsafe fn wait(
             let Some(f) = table::get(e.fd) else { continue };
             let ready = wait::look(&f, events(e));
             let edge = shown(&f);
-            let stale = e.event.events & libc::EPOLLET as u32 != 0 && e.told == edge && ready & libc::POLLERR == 0;
+            let stale =
+                e.event.events & libc::EPOLLET as u32 != 0 && e.told == edge && ready & libc::POLLERR == 0;
             if ready == 0 || stale || n == max {
                 continue;
             }
             e.told = edge;
             e.spent = e.event.events & libc::EPOLLONESHOT as u32 != 0;
             // SAFETY: fewer than `max` were written.
-            unsafe { out.add(n as usize).write(epoll_event { events: ready as u16 as u32, u64: e.event.u64 }) };
+            unsafe {
+                out.add(n as usize).write(epoll_event { events: ready as u16 as u32, u64: e.event.u64 })
+            };
             n += 1;
         }
         remember(&all);
@@ -154,7 +158,8 @@ pub unsafe fn wait(
             if let Some(f) = table::get(e.fd) {
                 let calm = wait::arm(&f, events(e), &mut on, &mut most);
                 // With edges, what was told already is no reason to stay awake.
-                quiet &= calm || e.event.events & libc::EPOLLET as u32 != 0 && e.told == shown(&f) && !ahead(&f);
+                quiet &=
+                    calm || e.event.events & libc::EPOLLET as u32 != 0 && e.told == shown(&f) && !ahead(&f);
             }
         }
         let rc = match quiet {
@@ -202,7 +207,8 @@ fn lost_some(all: &[Entry]) -> bool {
 fn remember(seen: &[Entry]) {
     with(|all| {
         for e in all.iter_mut() {
-            if let Some(s) = seen.iter().find(|s| s.ep == e.ep && s.fd == e.fd && s.event.u64 == e.event.u64) {
+            if let Some(s) = seen.iter().find(|s| s.ep == e.ep && s.fd == e.fd && s.event.u64 == e.event.u64)
+            {
                 (e.told, e.spent) = (s.told, s.spent);
             }
         }

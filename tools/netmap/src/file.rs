@@ -120,7 +120,9 @@ impl Bound {
     /// A word of a CSB entry.
     pub fn word(&self, offset: u64) -> Option<&AtomicU32> {
         // SAFETY: an aligned word inside the mapping, which both sides access as an atomic.
-        self.at(offset, 4).filter(|_| offset % 4 == 0 && offset != 0).map(|p| unsafe { &*p.cast::<AtomicU32>() })
+        self.at(offset, 4)
+            .filter(|_| offset % 4 == 0 && offset != 0)
+            .map(|p| unsafe { &*p.cast::<AtomicU32>() })
     }
 
     /// The buffer `idx`, if there is one.
@@ -376,4 +378,3 @@ pub unsafe fn is_device(path: *const std::ffi::c_char) -> bool {
     // SAFETY: a C string ends at the latest where it differs, so nothing beyond its end is read.
     DEVICE.iter().enumerate().all(|(i, b)| unsafe { *path.add(i) } as u8 == *b)
 }
-

@@ -181,7 +181,10 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) ->
         NIOCREGIF => result(legacy::request(&f, arg as u64, false)),
         NIOCGINFO => result(legacy::request(&f, arg as u64, true)),
         // The kernel does these itself, for every descriptor.
-        n if [libc::FIOCLEX, libc::FIONCLEX, libc::FIONBIO, libc::FIOASYNC].map(|n| n as c_uint).contains(&n) => {
+        n if [libc::FIOCLEX, libc::FIONCLEX, libc::FIONBIO, libc::FIOASYNC]
+            .map(|n| n as c_uint)
+            .contains(&n) =>
+        {
             // SAFETY: as the caller says.
             unsafe { real::ioctl(fd, request, arg) }
         }
@@ -209,7 +212,14 @@ macro_rules! mmap {
 }
 mmap!(mmap mmap64);
 
-unsafe fn map(addr: *mut c_void, len: size_t, prot: c_int, flags: c_int, fd: c_int, off: off_t) -> *mut c_void {
+unsafe fn map(
+    addr: *mut c_void,
+    len: size_t,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    off: off_t,
+) -> *mut c_void {
     let anonymous = fd < 0 || flags & libc::MAP_ANONYMOUS != 0;
     let mut held = if anonymous || table::is_empty() { None } else { table::get(fd) };
     if held.is_none() {
@@ -277,7 +287,12 @@ fn overflow(n: nfds_t, size: size_t) {
 
 /// `ppoll`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ppoll(fds: *mut pollfd, n: nfds_t, t: *const timespec, mask: *const sigset_t) -> c_int {
+pub unsafe extern "C" fn ppoll(
+    fds: *mut pollfd,
+    n: nfds_t,
+    t: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
     if !table::is_empty() && !fds.is_null() && n > 0 {
         // SAFETY: as the caller says.
         let done = unsafe {
@@ -318,7 +333,8 @@ pub unsafe extern "C" fn select(
     if !table::is_empty() {
         // SAFETY: as the caller says.
         let done = unsafe {
-            let time = t.as_ref().map(|t| timespec { tv_sec: t.tv_sec, tv_nsec: t.tv_usec.saturating_mul(1000) });
+            let time =
+                t.as_ref().map(|t| timespec { tv_sec: t.tv_sec, tv_nsec: t.tv_usec.saturating_mul(1000) });
             let until = || Until::timespec(time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref));
             select::select(n, [r, w, e], until, std::ptr::null())
         };

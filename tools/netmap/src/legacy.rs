@@ -93,7 +93,11 @@ fn registered(r: &NmreqRegister, nmr: &mut Nmreq) {
 }
 
 /// Asks with a body, and gets it back.
-fn with<T: FromBytes + IntoBytes + Immutable + KnownLayout>(f: &File, h: &mut NmreqHeader, mut b: T) -> Result<T, i32> {
+fn with<T: FromBytes + IntoBytes + Immutable + KnownLayout>(
+    f: &File,
+    h: &mut NmreqHeader,
+    mut b: T,
+) -> Result<T, i32> {
     ask(f, h, b.as_mut_bytes())?;
     Ok(b)
 }
@@ -104,7 +108,11 @@ pub fn request(f: &File, at: u64, info: bool) -> Result<(), i32> {
     if nmr.version < 14 {
         return Err(libc::EINVAL);
     }
-    if info { look(f, &mut nmr)? } else { change(f, &mut nmr)? }
+    if info {
+        look(f, &mut nmr)?
+    } else {
+        change(f, &mut nmr)?
+    }
     user::put(at, &nmr)
 }
 
@@ -152,9 +160,7 @@ fn change(f: &File, nmr: &mut Nmreq) -> Result<(), i32> {
             registered(&b.reg, nmr);
             Ok(())
         }
-        cmd::DETACH => {
-            with(f, &mut header(nmr, req::VALE_DETACH), NmreqValeDetach::default()).map(drop)
-        }
+        cmd::DETACH => with(f, &mut header(nmr, req::VALE_DETACH), NmreqValeDetach::default()).map(drop),
         cmd::VNET_HDR | cmd::VNET_HDR_GET => {
             let what = if nmr.cmd == cmd::VNET_HDR { req::PORT_HDR_SET } else { req::PORT_HDR_GET };
             let b = with(f, &mut header(nmr, what), NmreqPortHdr { hdr_len: nmr.arg1.into(), pad: 0 })?;

@@ -22,7 +22,8 @@ pub fn pid() -> u32 {
 #[cold]
 fn learn() -> u32 {
     if NAMESPACE.load(Ordering::Relaxed) == 0 {
-        let ns = std::fs::metadata("/proc/self/ns/pid").map_or(1, |m| std::os::unix::fs::MetadataExt::ino(&m));
+        let ns =
+            std::fs::metadata("/proc/self/ns/pid").map_or(1, |m| std::os::unix::fs::MetadataExt::ino(&m));
         NAMESPACE.store((ns as u32).max(1), Ordering::Relaxed);
     }
     let pid = std::process::id();
@@ -57,8 +58,8 @@ fn take_over(word: &AtomicU32, namespace: &AtomicU32, holder: u32, me: u32) -> b
         return false;
     }
     // SAFETY: signal 0 only asks whether the process is there.
-    let gone = unsafe { libc::kill(holder as libc::pid_t, 0) } == -1
-        && nix::errno::Errno::last_raw() == libc::ESRCH;
+    let gone =
+        unsafe { libc::kill(holder as libc::pid_t, 0) } == -1 && nix::errno::Errno::last_raw() == libc::ESRCH;
     gone && word.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 

@@ -94,15 +94,7 @@ impl<'m> Room<'m> {
     }
 }
 
-fn copies(
-    b: &Bound,
-    ring: *mut u8,
-    slots: u32,
-    from: u32,
-    to: u32,
-    mark: u64,
-    list: &[AtomicU64],
-) {
+fn copies(b: &Bound, ring: *mut u8, slots: u32, from: u32, to: u32, mark: u64, list: &[AtomicU64]) {
     let new = distance(from % slots, to, slots);
     if new == 0 {
         return;

@@ -286,7 +286,9 @@ impl Bound {
     fn word_at(&self, entry: u64, field: usize) -> Option<&AtomicU32> {
         // Entry 0 lies at the beginning of the region.
         // SAFETY: an aligned word inside the mapping, which both sides access as an atomic.
-        self.at(entry + field as u64, 4).filter(|_| entry.is_multiple_of(64)).map(|p| unsafe { &*p.cast::<AtomicU32>() })
+        self.at(entry + field as u64, 4)
+            .filter(|_| entry.is_multiple_of(64))
+            .map(|p| unsafe { &*p.cast::<AtomicU32>() })
     }
 }
 

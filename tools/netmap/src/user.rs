@@ -27,7 +27,8 @@ fn transfer(ours: *mut u8, theirs: u64, len: usize, write: bool) -> Result<(), i
     match nix::errno::Errno::last_raw() {
         // A sandbox may forbid the call; then the program's word has to do.
         libc::ENOSYS | libc::EPERM if n < 0 && theirs != 0 => {
-            let (from, to) = if write { (ours.cast_const(), theirs as *mut u8) } else { (theirs as *const u8, ours) };
+            let (from, to) =
+                if write { (ours.cast_const(), theirs as *mut u8) } else { (theirs as *const u8, ours) };
             // SAFETY: as the program says, there are `len` bytes at `theirs`.
             unsafe { std::ptr::copy_nonoverlapping(from, to, len) };
             Ok(())

@@ -199,7 +199,11 @@ pub unsafe fn sleep(on: &mut [pollfd], left: Option<Duration>, mask: *const sigs
 ///
 /// # Safety
 /// `mask` must be null or a signal set.
-pub unsafe fn poll(fds: &mut [pollfd], until: impl FnOnce() -> Option<Until>, mask: *const sigset_t) -> Option<c_int> {
+pub unsafe fn poll(
+    fds: &mut [pollfd],
+    until: impl FnOnce() -> Option<Until>,
+    mask: *const sigset_t,
+) -> Option<c_int> {
     if !fds.iter().any(|p| p.fd >= 0 && table::get(p.fd).is_some()) {
         return None;
     }

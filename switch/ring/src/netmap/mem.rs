@@ -77,13 +77,8 @@ impl Mem {
         let spare = l.first_spare_buf()..l.buffers();
         let mut given = vec![true; l.buffers() as usize];
         given[spare.start as usize..].fill(false);
-        let mut me = Self {
-            region,
-            header: 0,
-            free: BTreeMap::from([(at, len)]),
-            bufs: spare.rev().collect(),
-            given,
-        };
+        let mut me =
+            Self { region, header: 0, free: BTreeMap::from([(at, len)]), bufs: spare.rev().collect(), given };
         me.header = me.part(size_of::<MemHeader>())?.ofs;
         me.region.put(
             me.header as usize,
@@ -350,7 +345,8 @@ impl Mem {
                 // What came while nobody had it open is old.
                 let tail = at(&k.ktoa, std::mem::offset_of!(crate::abi::CsbKtoa, hwtail));
                 let head = k.atok.load(Ordering::Relaxed) as usize;
-                self.word(head + std::mem::offset_of!(crate::abi::CsbAtok, head)).store(tail, Ordering::Release);
+                self.word(head + std::mem::offset_of!(crate::abi::CsbAtok, head))
+                    .store(tail, Ordering::Release);
                 k.mon_tail.store(tail, Ordering::Relaxed);
                 (tail, tail)
             }
@@ -383,7 +379,8 @@ impl Mem {
             self.word(l.bufs() + b as usize * l.stride()).store(head, Ordering::Relaxed);
             (head, got) = (b, got + 1);
         }
-        self.word(nifp.ofs as usize + std::mem::offset_of!(IfHeader, bufs_head)).store(head, Ordering::Release);
+        self.word(nifp.ofs as usize + std::mem::offset_of!(IfHeader, bufs_head))
+            .store(head, Ordering::Release);
         got
     }
 

@@ -14,7 +14,13 @@ fn parts_come_back_whole() {
     let a = m.port_ring(0).unwrap();
     let b = m.ring(kind::PIPE_TX, 0, 20, None).unwrap();
     let c = m.ring(kind::PIPE_RX, 0, 20, Some(&b)).unwrap();
-    let i = m.interface(&Interface { name: "x", tx: 1, rx: 1, rings: vec![a.ring, 0, 0, 0], ..Interface::default() });
+    let i = m.interface(&Interface {
+        name: "x",
+        tx: 1,
+        rx: 1,
+        rings: vec![a.ring, 0, 0, 0],
+        ..Interface::default()
+    });
     let i = i.unwrap();
     assert_eq!(m.extra(i, 1000), 44);
     assert_eq!(m.free_bufs(), 0);
