@@ -177,7 +177,7 @@ impl State {
         b.port_index = self.index(switch, port);
         if b.reg.mem_id == 0 {
             // The memory is made when a program opens the port.
-            b.reg.mem_id = GLOBAL + 1;
+            b.reg.mem_id = self.lasting_id(name)?;
         }
         Ok(())
     }
@@ -279,7 +279,7 @@ impl State {
         (b.tx_slots, b.rx_slots) = (ring.slots, ring.slots);
         (b.tx_rings, b.rx_rings) = (ring.tx_rings, ring.rx_rings);
         if b.mem_id == 0 {
-            b.mem_id = GLOBAL + 1;
+            b.mem_id = self.lasting_id(name)?;
         }
         self.persistent.insert(name.to_owned(), Persistent { ring, switches: Vec::new(), autodelete: false });
         Ok(())
@@ -296,6 +296,7 @@ impl State {
             return Err(libc::EBUSY);
         }
         self.persistent.remove(name);
+        self.ids.retain(|n, _| n != name && n.split_once(':').is_none_or(|(_, port)| port != name));
         Ok(())
     }
 

@@ -485,6 +485,17 @@ impl State {
                 .any(|s| s.name == *switch && s.ports.iter().any(|p| p.name == *port))
     }
 
+    /// The number that a lasting port's memory has, or will have.
+    pub(super) fn lasting_id(&mut self, name: &str) -> Result<u16, Errno> {
+        if let Some(id) = self.ids.get(name) {
+            return Ok(*id);
+        }
+        let free = |n: &u16| !self.mems.contains_key(n) && self.ids.values().all(|i| i != n);
+        let id = (GLOBAL + 1..u16::MAX).find(free).ok_or(libc::ENOMEM)?;
+        self.ids.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
     /// Gives memory a number of its own.
     pub(super) fn keep_mem(&mut self, mem: Mem, id: Option<u16>) -> Result<u16, Errno> {
         let id = id.filter(|n| !self.mems.contains_key(n));

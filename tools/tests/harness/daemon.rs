@@ -28,12 +28,19 @@ impl Daemon {
     /// `run_dir = "{run}"`. Returns when every switch answers on its socket.
     #[track_caller]
     pub fn start(toml_text: &str) -> Self {
+        Self::start_with(toml_text, &[])
+    }
+
+    /// As [`Daemon::start`], with more in its environment.
+    #[track_caller]
+    pub fn start_with(toml_text: &str, env: &[(&str, &str)]) -> Self {
         let dir = TempDir::with_prefix("valecast-test-").expect("a temporary folder");
         let stderr = File::create(dir.path().join("stderr")).expect("create a file");
         let config = dir.path().join("valecast.toml");
         let text = fill(toml_text, dir.path());
         fs::write(&config, &text).expect("write the configuration");
         let mut command = Command::new(VALECAST);
+        command.envs(env.iter().copied());
         command.arg("run").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let child = command.spawn().unwrap_or_else(|e| panic!("{VALECAST}: {e}"));
         let mut daemon = Self { child, dir, switches: switch_names(&text), ended: false };

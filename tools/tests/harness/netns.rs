@@ -150,6 +150,17 @@ pub struct Background {
 }
 
 impl Background {
+    /// Starts a command of this machine, outside every namespace.
+    #[track_caller]
+    pub fn command(command: &mut Command) -> Self {
+        let output = tempfile::tempfile().expect("a temporary file");
+        let copy = |file: &File| file.try_clone().expect("dup");
+        let words = format!("{command:?}");
+        command.stdin(Stdio::null()).stdout(copy(&output)).stderr(copy(&output)).process_group(0);
+        let child = command.spawn().unwrap_or_else(|e| panic!("{words}: {e}"));
+        Self { child, output, words }
+    }
+
     /// Its process (`ip netns exec` becomes the command, so the number is the command's own).
     pub fn pid(&self) -> u32 {
         self.child.id()
