@@ -61,7 +61,7 @@ fn file() {
         "leave the key out or give it a value",
     );
     one(&format!("rundir = \"/x\"{v}"), (1, 1), "unknown key `rundir`", "did you mean `run_dir`?");
-    one(&format!("[colour]{v}"), (1, 2), "unknown key `colour`", "known keys: run_dir, api, switch");
+    one(&format!("[colour]{v}"), (1, 2), "unknown key `colour`", "known keys: run_dir, api, netmap, switch");
     one(&format!("{v}{v}"), (6, 8), "switch name \"v\" is already used", "first used on line 3");
 }
 

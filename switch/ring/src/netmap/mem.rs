@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::kring::{Kring, MemHeader, kind};
 use crate::abi::{IfHeader, NETMAP_API, NI_PRIV_MEM, RingHeader, Slot};
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 use crate::region::Desc;
 use crate::region::Region;
 
@@ -402,12 +402,13 @@ impl Mem {
 }
 
 /// For tests: the descriptor of a slot.
-#[cfg(test)]
+#[cfg(all(test, not(miri)))]
 fn desc(mem: &Mem, r: &Ring, slot: u32) -> Desc {
     let w = mem.slot(r.ring, slot).load(Ordering::Relaxed);
     Desc { buf_idx: w as u32, len: (w >> 32) as u16, flags: (w >> 48) as u16 }
 }
 
-#[cfg(test)]
+// Miri has no memfds.
+#[cfg(all(test, not(miri)))]
 #[path = "mem_tests.rs"]
 mod tests;
