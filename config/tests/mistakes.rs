@@ -110,7 +110,8 @@ fn switch() {
 
 #[test]
 fn common_keys_of_ports() {
-    let kinds = "expected \"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\" or \"netmap\"";
+    let kinds =
+        "expected \"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\" or \"netmap\"";
     port("kind = \"vxlan\"", (5, 8), "unknown port kind \"vxlan\"", kinds);
     let help = "add `kind = …` (\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\" or \"netmap\")";
     port("", (3, 1), "[[switch.port]] needs `kind`", help);

@@ -22,7 +22,9 @@ fn library() -> PathBuf {
     let build = || {
         let dir = Path::new(VALECAST).parent().expect("a folder").to_owned();
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "valecast-netmap"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        cargo
+            .args(["build", "--quiet", "--package", "valecast-netmap"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
         if dir.ends_with("release") {
             cargo.arg("--release");
         }
@@ -37,7 +39,8 @@ fn client() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/netmap/client.c");
-        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("netmap-client-{}", std::process::id()));
+        let program =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("netmap-client-{}", std::process::id()));
         let mut cc = Command::new("cc");
         cc.args(["-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o"]).arg(&program).arg(source);
         let out = cc.output().expect("run cc");
@@ -238,16 +241,25 @@ fn a_netmap_port_reaches_another_netmap() {
     let near_dir = near.run_dir().display().to_string();
     let library = library().display().to_string();
     let far = Daemon::start_with(toml, &[("LD_PRELOAD", &library), ("VALECAST_SOCKET", &near_dir)]);
-    let words = |mode: &'static str, count: &'static str| ["pkt-gen", "-i", "lab:c", "-f", mode, "-n", count, "--json"];
+    let words = |mode: &'static str, count: &'static str| {
+        ["pkt-gen", "-i", "lab:c", "-f", mode, "-n", count, "--json"]
+    };
     // A pong of the far switch answers a ping at the near one, both ways through the port.
-    let pong = Background::command(Command::new(VALECAST).args(words("pong", "0")).arg("--run-dir").arg(far.run_dir()));
+    let pong = Background::command(
+        Command::new(VALECAST).args(words("pong", "0")).arg("--run-dir").arg(far.run_dir()),
+    );
     wait_for("the pong to be attached", || {
-        far.ctl(&["ports"])["ports"].as_array()?.iter().find(|p| p["name"] == "c" && !p["client"].is_null()).map(drop)
+        far.ctl(&["ports"])["ports"]
+            .as_array()?
+            .iter()
+            .find(|p| p["name"] == "c" && !p["pid"].is_null())
+            .map(drop)
     });
     let attach = ["attach", "vale0:ping", "kind=ring"];
     near.ctl(&attach);
     let mut ping = Command::new(VALECAST);
-    ping.args(["pkt-gen", "-i", "vale0:ping", "-f", "ping", "-n", "500", "--json", "--run-dir"]).arg(near.run_dir());
+    ping.args(["pkt-gen", "-i", "vale0:ping", "-f", "ping", "-n", "500", "--json", "--run-dir"])
+        .arg(near.run_dir());
     let out = ping.stdin(Stdio::null()).output().expect("run valecast pkt-gen");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let said: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");

@@ -14,8 +14,7 @@ use valecast_ring::netmap::call::{Answer, BODY, Call, MAP};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::ports::{
-    GLOBAL, Persistent, Port, What, is_interface, is_name, packet_port, refused, ring_port, rings_wanted,
-    vale,
+    GLOBAL, Persistent, Port, is_interface, is_name, packet_port, refused, ring_port, rings_wanted, vale,
 };
 use super::{Errno, State};
 use crate::switch::Client;
@@ -323,13 +322,5 @@ impl State {
         let (mode, first_cpu, cpus) = self.polled.remove(name).ok_or(libc::EINVAL)?;
         *b = NmreqValePolling { mode, first_cpu, cpus, pad: 0 };
         Ok(())
-    }
-}
-
-impl What {
-    /// Whether it is a port of this switch.
-    #[cfg(test)]
-    pub fn is_of(&self, name: &str) -> bool {
-        matches!(self, Self::Switch { switch, .. } if switch == name)
     }
 }

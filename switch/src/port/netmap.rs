@@ -36,7 +36,8 @@ impl Ingress for NetmapIngress {
             return;
         }
         let ring = &self.ring;
-        let slot = |i| ring.slot(i).map(|(p, len, flags)| (p.cast_const(), len, flags & SlotFlags::MORE_FRAG));
+        let slot =
+            |i| ring.slot(i).map(|(p, len, flags)| (p.cast_const(), len, flags & SlotFlags::MORE_FRAG));
         // SAFETY: slots are this port's until `complete` gives them back, which ends the burst.
         unsafe { take_slots(burst, pending, max, Extras::default(), slot, |_| ()) };
     }

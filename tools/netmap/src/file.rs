@@ -117,14 +117,6 @@ impl Bound {
         self.at(offset, size_of::<Kring>()).map(|p| unsafe { &*p.cast::<Kring>() })
     }
 
-    /// A word of a CSB entry.
-    pub fn word(&self, offset: u64) -> Option<&AtomicU32> {
-        // SAFETY: an aligned word inside the mapping, which both sides access as an atomic.
-        self.at(offset, 4)
-            .filter(|_| offset % 4 == 0 && offset != 0)
-            .map(|p| unsafe { &*p.cast::<AtomicU32>() })
-    }
-
     /// The buffer `idx`, if there is one.
     #[inline]
     pub fn buf(&self, idx: u32) -> Option<*mut u8> {

@@ -24,6 +24,9 @@ use crate::port::OpenError;
 
 /// The API that is spoken.
 const API: u16 = 14;
+const TXSYNC: libc::Ioctl = NIOCTXSYNC as libc::Ioctl;
+const RXSYNC: libc::Ioctl = NIOCRXSYNC as libc::Ioctl;
+const CONTROL: libc::Ioctl = NIOCCTRL as libc::Ioctl;
 
 /// A registered descriptor, with the memory of its port.
 pub struct Handle {
@@ -39,18 +42,18 @@ impl Handle {
 
     /// Sends what was put on the ring and takes slots back; `false` if the port is gone.
     pub fn txsync(&self) -> bool {
-        sync(&self.device, NIOCTXSYNC)
+        sync(&self.device, TXSYNC)
     }
 
     /// Gives read slots back and takes new frames.
     pub fn rxsync(&self) -> bool {
-        sync(&self.device, NIOCRXSYNC)
+        sync(&self.device, RXSYNC)
     }
 }
 
-fn sync(device: &File, what: u32) -> bool {
+fn sync(device: &File, what: libc::Ioctl) -> bool {
     // SAFETY: the request takes no argument.
-    unsafe { libc::ioctl(device.as_raw_fd(), what as _, std::ptr::null_mut::<libc::c_void>()) == 0 }
+    unsafe { libc::ioctl(device.as_raw_fd(), what, std::ptr::null_mut::<libc::c_void>()) == 0 }
 }
 
 /// A pair of rings.
@@ -82,7 +85,11 @@ impl Ring {
             let p = handle.map.as_mut_ptr().add(at);
             let word = |ofs: usize| p.add(ofs).cast::<u32>().read_volatile();
             let bufs = p.cast::<i64>().read_volatile();
-            (bufs, word(std::mem::offset_of!(RingHeader, num_slots)), word(std::mem::offset_of!(RingHeader, nr_buf_size)))
+            (
+                bufs,
+                word(std::mem::offset_of!(RingHeader, num_slots)),
+                word(std::mem::offset_of!(RingHeader, nr_buf_size)),
+            )
         };
         let end = at + size_of::<RingHeader>() + slots as usize * size_of::<Slot>();
         let bufs = (at as i64).checked_add(bufs).and_then(|b| usize::try_from(b).ok())?;
@@ -120,7 +127,8 @@ impl Ring {
 
     /// The `i`-th of our slots.
     fn slot(&self, i: u32) -> *mut u64 {
-        let at = self.at + size_of::<RingHeader>() + ((self.head() + i) % self.slots) as usize * size_of::<Slot>();
+        let at =
+            self.at + size_of::<RingHeader>() + ((self.head() + i) % self.slots) as usize * size_of::<Slot>();
         // SAFETY: below the number of slots, all of which lie inside the mapping.
         unsafe { self.handle.map.as_mut_ptr().add(at).cast() }
     }
@@ -207,7 +215,11 @@ impl TxRing {
             // SAFETY: the slot is ours and its buffer holds `chunk` bytes; the caller vouches for the frame.
             unsafe {
                 std::ptr::copy_nonoverlapping(head.add(from.min(head_len)), p, in_head);
-                std::ptr::copy_nonoverlapping(tail.add((from + in_head).saturating_sub(head_len)), p.add(in_head), rest);
+                std::ptr::copy_nonoverlapping(
+                    tail.add((from + in_head).saturating_sub(head_len)),
+                    p.add(in_head),
+                    rest,
+                );
                 slot.write_volatile(v);
             }
         }
@@ -221,26 +233,33 @@ fn os(what: String) -> impl FnOnce(Errno) -> OpenError {
 }
 
 fn device(cfg: &NetmapPort) -> Result<File, OpenError> {
-    OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(&cfg.device).map_err(|source| {
-        let hint = match source.kind() {
-            ErrorKind::NotFound => " (load the kernel module `netmap`)",
-            ErrorKind::PermissionDenied => " (needs read and write access)",
-            _ if source.raw_os_error() == Some(libc::ENXIO) => " (there is no driver behind it)",
-            _ => "",
-        };
-        OpenError::Os { what: format!("cannot open {}{hint}", cfg.device.display()), source }
-    })
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(&cfg.device).map_err(
+        |source| {
+            let hint = match source.kind() {
+                ErrorKind::NotFound => " (load the kernel module `netmap`)",
+                ErrorKind::PermissionDenied => " (needs read and write access)",
+                _ if source.raw_os_error() == Some(libc::ENXIO) => " (there is no driver behind it)",
+                _ => "",
+            };
+            OpenError::Os { what: format!("cannot open {}{hint}", cfg.device.display()), source }
+        },
+    )
 }
 
 /// One request about the port, with its body.
-fn control<B: IntoBytes + zerocopy::FromBytes>(device: &File, cfg: &NetmapPort, reqtype: u16, body: &mut B) -> nix::Result<()> {
+fn control<B: IntoBytes + zerocopy::FromBytes>(
+    device: &File,
+    cfg: &NetmapPort,
+    reqtype: u16,
+    body: &mut B,
+) -> nix::Result<()> {
     let mut name = [0u8; 64];
     let n = cfg.interface.len().min(63);
     name[..n].copy_from_slice(&cfg.interface.as_bytes()[..n]);
     let at = body.as_mut_bytes().as_mut_ptr() as u64;
     let mut header = NmreqHeader { version: API, reqtype, reserved: 0, name, options: 0, body: at };
     // SAFETY: the header is as netmap expects it, and points to a body of the request's size.
-    let rc = unsafe { libc::ioctl(device.as_raw_fd(), NIOCCTRL as _, &raw mut header) };
+    let rc = unsafe { libc::ioctl(device.as_raw_fd(), CONTROL, &raw mut header) };
     Errno::result(rc).map(drop)
 }
 
@@ -263,7 +282,8 @@ fn register(cfg: &NetmapPort, ringid: u16) -> Result<Rings, OpenError> {
     let len = usize::try_from(reg.memsize).unwrap_or(0);
     let nifp = usize::try_from(reg.offset).unwrap_or(usize::MAX);
     let map = MmapOptions::new().len(len).map_raw(&device);
-    let map = map.map_err(|source| OpenError::Os { what: format!("{what}: memory of {len} bytes"), source })?;
+    let map =
+        map.map_err(|source| OpenError::Os { what: format!("{what}: memory of {len} bytes"), source })?;
     let handle = Arc::new(Handle { device, map });
     let rings = usize::from(reg.tx_rings) + usize::from(reg.rx_rings);
     let hosts = usize::from(reg.host_tx_rings) + usize::from(reg.host_rx_rings);
@@ -281,7 +301,10 @@ fn register(cfg: &NetmapPort, ringid: u16) -> Result<Rings, OpenError> {
     let i = usize::from(ringid);
     let tx = (ringid < reg.tx_rings).then(|| ring(i)).flatten().map(TxRing);
     let first_rx = usize::from(reg.tx_rings) + usize::from(reg.host_tx_rings).max(1);
-    let rx = (ringid < reg.rx_rings && first_rx + i < rings + hosts.max(2)).then(|| ring(first_rx + i)).flatten().map(RxRing);
+    let rx = (ringid < reg.rx_rings && first_rx + i < rings + hosts.max(2))
+        .then(|| ring(first_rx + i))
+        .flatten()
+        .map(RxRing);
     if tx.is_none() && rx.is_none() {
         return Err(OpenError::File(format!("{what}: its rings lie outside its memory")));
     }
