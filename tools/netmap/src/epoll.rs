@@ -130,10 +130,9 @@ pub unsafe fn wait(
             }
             e.told = edge;
             e.spent = e.event.events & libc::EPOLLONESHOT as u32 != 0;
+            let event = epoll_event { events: u32::from(ready as u16), u64: e.event.u64 };
             // SAFETY: fewer than `max` were written.
-            unsafe {
-                out.add(n as usize).write(epoll_event { events: ready as u16 as u32, u64: e.event.u64 })
-            };
+            unsafe { out.add(n as usize).write(event) };
             n += 1;
         }
         remember(&all);

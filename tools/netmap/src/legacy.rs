@@ -109,9 +109,9 @@ pub fn request(f: &File, at: u64, info: bool) -> Result<(), i32> {
         return Err(libc::EINVAL);
     }
     if info {
-        look(f, &mut nmr)?
+        look(f, &mut nmr)?;
     } else {
-        change(f, &mut nmr)?
+        change(f, &mut nmr)?;
     }
     user::put(at, &nmr)
 }

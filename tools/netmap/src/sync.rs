@@ -237,16 +237,14 @@ fn gather(b: &Bound, r: &Ring, from: u32, to: u32) {
         if (v >> 48) as u16 & SlotFlags::INDIRECT.bits() != 0 {
             let len = usize::from((v >> 32) as u16).min(b.stride);
             let src = r.slot_ptr(i).load(Ordering::Relaxed);
-            match b.buf(v as u32) {
-                // SAFETY: a buffer has `stride` bytes. The source is checked by the kernel.
-                Some(dst) => {
-                    let to = unsafe { std::slice::from_raw_parts_mut(dst, len) };
-                    if crate::user::bytes(src, to).is_err() {
-                        // A frame of nothing is dropped by the switch and counted.
-                        r.slot(i).store(v & 0xffff_0000_ffff_ffff, Ordering::Relaxed);
-                    }
+            if let Some(dst) = b.buf(v as u32) {
+                // SAFETY: a buffer has `stride` bytes, of which nobody else uses any while the program owns the slot.
+                let to = unsafe { std::slice::from_raw_parts_mut(dst, len) };
+                // The source is checked by the kernel.
+                if crate::user::bytes(src, to).is_err() {
+                    // A frame of nothing is dropped by the switch and counted.
+                    r.slot(i).store(v & 0xffff_0000_ffff_ffff, Ordering::Relaxed);
                 }
-                None => {}
             }
         }
         i = next(i, slots);
