@@ -155,7 +155,7 @@ pub unsafe fn wait(
         let awake: Vec<Entry> = all.into_iter().filter(|e| !e.spent).collect();
         for e in &awake {
             if let Some(f) = table::get(e.fd) {
-                let calm = wait::arm(&f, events(e), &mut on, &mut most);
+                let calm = wait::arm(&f, events(e), false, &mut on, &mut most);
                 // With edges, what was told already is no reason to stay awake.
                 quiet &=
                     calm || e.event.events & libc::EPOLLET as u32 != 0 && e.told == shown(&f) && !ahead(&f);

@@ -358,14 +358,14 @@ pub fn tail_ahead(b: &Bound, r: &Ring) -> u32 {
     }
 }
 
-/// Asks to be woken; `false` if there is something already.
-pub fn arm(b: &Bound, r: &Ring) -> bool {
+/// Asks to be woken when there are `enough` slots; `false` if there are already.
+pub fn arm(b: &Bound, r: &Ring, enough: u32) -> bool {
     let k = r.kring;
-    let there = || tail_ahead(b, r) != r.cur();
+    let there = || distance(r.cur() % r.slots(), tail_ahead(b, r), r.slots()) >= enough;
     match k.kind.load(Ordering::Relaxed) {
         kind::SWITCH_TX | kind::SWITCH_RX => {
             let Some(c) = csb(b, k) else { return true };
-            c.wake_slots.store(1, Ordering::Relaxed);
+            c.wake_slots.store(enough, Ordering::Relaxed);
             notify::arm_shared(c.our_flag, Pairing::Fences, there)
         }
         kind::PIPE_TX | kind::PIPE_RX => notify::arm_shared(&k.need_kick, Pairing::Fences, there),

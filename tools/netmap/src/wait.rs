@@ -23,6 +23,10 @@ const OUT: i16 = libc::POLLOUT | libc::POLLWRNORM;
 const SHARED: Duration = Duration::from_millis(10);
 /// How long to sleep at most for a monitor: nobody calls it.
 const MONITOR: Duration = Duration::from_millis(1);
+/// How long to wait for more room when there is some: a little more than a busy switch takes to tell of it.
+const LINGER: Duration = Duration::from_micros(300);
+/// How long rings are looked at before going to sleep on them, which costs about as much.
+const SPIN: Duration = Duration::from_micros(20);
 /// Entries that need no allocation.
 const FEW: usize = 64;
 
@@ -96,9 +100,25 @@ pub fn look(f: &File, events: i16) -> i16 {
     ready
 }
 
+/// Whether all that is ready is little room in rings toward a switch. A VALE of the kernel has sent everything when poll
+/// returns; here a worker is at it, and a program that took every slot as it comes would send in crumbs.
+fn is_thin(f: &File, events: i16) -> bool {
+    let Some(b) = f.bound() else { return false };
+    let thin = |r: &Ring| {
+        r.kring.kind.load(Ordering::Relaxed) == kind::SWITCH_TX
+            && sync::distance(r.cur() % r.slots(), r.tail(), r.slots()) < plenty(r)
+    };
+    !rings(b, events, true).is_empty() && rings(b, events, true).iter().all(thin)
+}
+
+/// Room that is worth waking for.
+fn plenty(r: &Ring) -> u32 {
+    r.slots() / 2
+}
+
 /// Goes to sleep on a descriptor's rings: `false` if there is something after all. Adds what to wait on, and the longest
 /// time to wait.
-pub fn arm(f: &File, events: i16, on: &mut Entries, most: &mut Option<Duration>) -> bool {
+pub fn arm(f: &File, events: i16, thin: bool, on: &mut Entries, most: &mut Option<Duration>) -> bool {
     let Some(b) = f.bound() else { return true };
     let mut quiet = true;
     let mut at_most = |d: Duration| *most = Some(most.map_or(d, |m| m.min(d)));
@@ -114,7 +134,7 @@ pub fn arm(f: &File, events: i16, on: &mut Entries, most: &mut Option<Duration>)
                 drain(wait.as_raw_fd());
                 on.push(pollfd { fd: wait.as_raw_fd(), events: libc::POLLIN, revents: 0 });
             }
-            quiet &= sync::arm(b, r);
+            quiet &= sync::arm(b, r, if thin && out { plenty(r) } else { 1 });
         }
     }
     on.push(pollfd { fd: f.lifeline(), events: libc::POLLRDHUP, revents: 0 });
@@ -208,6 +228,7 @@ pub unsafe fn poll(
         return None;
     }
     let Some(until) = until() else { return Some(real::fail(libc::EINVAL)) };
+    let mut patient = true;
     loop {
         // Ours are looked at by us, all others by the kernel.
         let mut others = Entries::new();
@@ -249,13 +270,28 @@ pub unsafe fn poll(
                 }
             }
         }
-        if ready > 0 || over {
+        let thin = patient
+            && ready > 0
+            && !until.is_over()
+            && fds
+                .iter()
+                .filter(|p| p.revents != 0)
+                .all(|p| p.revents & !OUT == 0 && table::get(p.fd).is_some_and(|f| is_thin(&f, p.events)));
+        if (ready > 0 || over) && !thin {
             return Some(ready);
         }
+        if foreign == 0 && spin(fds, thin) {
+            continue;
+        }
         let (mut on, mut most, mut quiet) = (Entries::new(), None, true);
+        if thin {
+            // Once, and not for long: what there is then has to do.
+            patient = false;
+            most = Some(LINGER);
+        }
         for p in fds.iter() {
             match table::get(p.fd) {
-                Some(f) => quiet &= arm(&f, p.events, &mut on, &mut most),
+                Some(f) => quiet &= arm(&f, p.events, thin, &mut on, &mut most),
                 None => on.push(*p),
             }
         }
@@ -274,6 +310,29 @@ pub unsafe fn poll(
             return Some(real::fail(e));
         }
         hear(fds, &mut on);
+    }
+}
+
+/// Looks at the rings for a moment; whether one of them has come to have what is waited for.
+fn spin(fds: &[pollfd], thin: bool) -> bool {
+    let end = Instant::now() + SPIN;
+    loop {
+        for p in fds {
+            let Some(f) = table::get(p.fd) else { continue };
+            let Some(b) = f.bound() else { return false };
+            for out in [true, false] {
+                for r in rings(b, p.events, out) {
+                    let enough = if thin && out { plenty(r) } else { 1 };
+                    if sync::distance(r.cur() % r.slots(), sync::tail_ahead(b, r), r.slots()) >= enough {
+                        return true;
+                    }
+                }
+            }
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::hint::spin_loop();
     }
 }
 
