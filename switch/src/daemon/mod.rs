@@ -19,6 +19,10 @@ pub use listen::Listener;
 pub(crate) use listen::{bind_socket, set_access};
 pub(crate) use stranger::{bury, hear};
 
+/// How often and after what time it is looked whether a socket is gone.
+const SOCKET_TRIES: u32 = 2000;
+const SOCKET_TRY: std::time::Duration = std::time::Duration::from_millis(1);
+
 /// Why a daemon could not start or reload.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -132,6 +136,14 @@ impl Daemon {
             gone
         };
         drop(gone);
+        // The thread behind the sockets removes this one; a switch of the same name may be made at once.
+        let socket = Self::ring_socket(&self.0.run_dir, name);
+        for _ in 0..SOCKET_TRIES {
+            if !socket.exists() {
+                break;
+            }
+            std::thread::sleep(SOCKET_TRY);
+        }
         self.tell_changed();
     }
 
