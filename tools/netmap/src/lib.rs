@@ -10,13 +10,13 @@
 //!
 //! In the order in which a program meets the parts:
 //!
-//! - [`hooks`]: the C library's functions that are taken over; [`real`] finds the C library's own;
-//! - [`table`]: which descriptors are netmap's;
-//! - [`file`]: one of them: opened, recognised in another process, bound to rings;
-//! - [`ctrl`]: requests (`NIOCCTRL`), [`legacy`] those of the older API, [`caller`] takes them to the daemon;
-//! - [`sync`]: `NIOCTXSYNC` and `NIOCRXSYNC`; [`pipe`] and [`monitor`] are their own kinds of rings;
-//! - [`wait`]: poll, [`select`], [`epoll`];
-//! - [`kloop`]: the loop that syncs by way of a CSB.
+//! - `hooks`: the C library's functions that are taken over; `real` finds the C library's own;
+//! - `table`: which descriptors are netmap's;
+//! - `file`: one of them: opened, recognised in another process, bound to rings;
+//! - `ctrl`: requests (`NIOCCTRL`), `legacy` those of the older API, `caller` takes them to the daemon;
+//! - `sync`: `NIOCTXSYNC` and `NIOCRXSYNC`; `pipe` and `monitor` are their own kinds of rings;
+//! - `wait`: poll, `select`, `epoll`;
+//! - `kloop`: the loop that syncs by way of a CSB.
 //!
 //! A program that has no netmap descriptor pays one comparison for each call.
 
