@@ -268,6 +268,12 @@ fn a_netmap_port_reaches_another_netmap() {
     assert_eq!(far.port_counter("up", "in_frames"), far.port_counter("up", "out_frames"));
     assert_books(&far);
     assert_books(&near);
-    far.stop();
     near.stop();
+    // A port whose netmap is gone is no work: what is used is processor time, not time.
+    std::thread::sleep(Duration::from_millis(500));
+    let before = far.cpu_seconds();
+    std::thread::sleep(Duration::from_secs(1));
+    let used = far.cpu_seconds() - before;
+    assert!(used < 0.5, "{used} s of processor time in an idle second");
+    far.stop();
 }

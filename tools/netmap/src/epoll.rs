@@ -23,6 +23,20 @@ struct Entry {
     spent: bool,
 }
 
+/// [`Entry::told`] of a descriptor that was said to be lost. No tails mixed are as large.
+const LOST: u64 = u64::MAX - 1;
+
+impl Entry {
+    fn has_edges(&self) -> bool {
+        self.event.events & libc::EPOLLET as u32 != 0
+    }
+
+    /// Whether it will never be told of again.
+    fn is_over(&self) -> bool {
+        self.spent || self.has_edges() && self.told == LOST
+    }
+}
+
 static COUNT: AtomicU32 = AtomicU32::new(0);
 static LOCK: Short = Short::new();
 static ENTRIES: Guarded = Guarded(std::cell::UnsafeCell::new(Vec::new()));
@@ -95,6 +109,9 @@ fn events(e: &Entry) -> i16 {
 
 /// Something that changes whenever a ring of the descriptor shows more.
 fn shown(f: &crate::file::File) -> u64 {
+    if f.is_lost() {
+        return LOST;
+    }
     let Some(b) = f.bound() else { return 0 };
     b.tx.iter().chain(&b.rx).fold(0u64, |a, r| a.wrapping_mul(0x0001_0000_01b3) ^ u64::from(r.tail()))
         & !(1 << 63)
@@ -119,12 +136,11 @@ pub unsafe fn wait(
     loop {
         let mut all = members();
         let mut n = 0;
-        for e in all.iter_mut().filter(|e| !e.spent) {
+        for e in all.iter_mut().filter(|e| !e.is_over()) {
             let Some(f) = table::get(e.fd) else { continue };
             let ready = wait::look(&f, events(e));
             let edge = shown(&f);
-            let stale =
-                e.event.events & libc::EPOLLET as u32 != 0 && e.told == edge && ready & libc::POLLERR == 0;
+            let stale = e.has_edges() && e.told == edge && ready & libc::POLLERR == 0;
             if ready == 0 || stale || n == max {
                 continue;
             }
@@ -152,13 +168,12 @@ pub unsafe fn wait(
         }
         let (mut on, mut most, mut quiet) = (Entries::new(), None, true);
         on.push(pollfd { fd: ep, events: libc::POLLIN, revents: 0 });
-        let awake: Vec<Entry> = all.into_iter().filter(|e| !e.spent).collect();
+        let awake: Vec<Entry> = all.into_iter().filter(|e| !e.is_over()).collect();
         for e in &awake {
             if let Some(f) = table::get(e.fd) {
                 let calm = wait::arm(&f, events(e), false, &mut on, &mut most);
                 // With edges, what was told already is no reason to stay awake.
-                quiet &=
-                    calm || e.event.events & libc::EPOLLET as u32 != 0 && e.told == shown(&f) && !ahead(&f);
+                quiet &= calm || e.has_edges() && e.told == shown(&f) && !ahead(&f);
             }
         }
         let rc = match quiet {
