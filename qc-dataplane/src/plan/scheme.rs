@@ -68,7 +68,10 @@ pub struct NoScheme(pub String);
 impl Scheme {
     /// The names that [`Scheme::named`] knows, and what they are.
     pub const NAMES: [(&str, &str); 7] = [
-        ("best", "partitions searched over several hierarchies, weighted max-min rates"),
+        (
+            "best",
+            "partitions searched over several hierarchies, up to two trees each, weighted max-min rates",
+        ),
         ("paper", "QuickCast as published: as many partitions as the budget allows, fair rates"),
         ("quickcast2", "QuickCast with at most two partitions"),
         ("single", "one load-aware tree, fair rates"),
@@ -92,7 +95,7 @@ impl Scheme {
         };
         let single = Self { partition: Partitioner::Single, ..paper.clone() };
         Some(match name {
-            "best" => Self { partition: Partitioner::Search, rates: "weighted".into(), ..paper },
+            "best" => Self { partition: Partitioner::Search, parallel: 2, rates: "weighted".into(), ..paper },
             "paper" => paper,
             "quickcast2" => Self { most: Some(2), ..paper },
             "single" => single,
