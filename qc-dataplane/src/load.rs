@@ -70,6 +70,17 @@ impl Load {
         &mut self.rate
     }
 
+    /// How many trees share a link that a tree uses, on average over all links of all trees; 0 without any.
+    #[must_use]
+    pub fn crowding(&self) -> f64 {
+        let (mut sum, mut squares) = (0.0, 0.0);
+        for trees in self.trees.iter().map(|t| f64::from(*t)) {
+            sum += trees;
+            squares += trees * trees;
+        }
+        if sum > 0.0 { squares / sum } else { 0.0 }
+    }
+
     /// L_e: residual volume over capacity, the time that the link is busy for.
     #[must_use]
     pub fn of(&self, graph: &Graph, link: u32) -> f64 {
@@ -91,6 +102,8 @@ mod tests {
         load.add(&a, 0.3);
         load.add(&b, 0.1);
         assert_eq!((load.of(&g, 0), load.of(&g, 1)), (0.2, 0.15));
+        // Two trees on link 0, one on link 1: of three uses of a link, two see two trees and one sees one.
+        assert_eq!((load.crowding(), Load::new(&g).crowding()), (5.0 / 3.0, 0.0));
         load.sent(&b, 0.1);
         load.remove(&b, 0.0);
         load.remove(&a, 0.3);

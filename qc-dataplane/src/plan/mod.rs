@@ -1,8 +1,10 @@
 //! From a transfer to partitions and their trees (QuickCast, algorithms 1 and 2).
 
+mod parallel;
 mod planner;
 mod predict;
 mod scheme;
+mod search;
 #[cfg(test)]
 mod tests;
 mod trees;
@@ -30,4 +32,15 @@ pub struct Partition {
 pub struct Plan {
     /// A partition of the receivers.
     pub partitions: Vec<Partition>,
+}
+
+impl Plan {
+    /// Links that a unit of volume crosses on its way to everybody: bandwidth per volume.
+    #[must_use]
+    pub fn links(&self) -> f64 {
+        let of = |p: &Partition| {
+            p.trees.iter().map(|t| t.links.len() as f64).sum::<f64>() / p.trees.len().max(1) as f64
+        };
+        self.partitions.iter().map(of).sum()
+    }
 }

@@ -90,6 +90,10 @@ pub fn predict(
         bandwidth,
     };
     let mut allocator = Allocator::new();
+    // Crowded as it is with the plan; the load keeps no account of when which of its trees is gone.
+    let mut crowded = load.clone();
+    plan.partitions.iter().flat_map(|p| &p.trees).for_each(|t| crowded.add(t, 0.0));
+    let policy = policy.at(crowded.crowding());
     let mut now = 0.0;
     while flows.iter().any(|f| f.of.is_some()) {
         let demands: Vec<Demand<'_>> = flows.iter().map(|f| f.demand(policy)).collect();

@@ -56,6 +56,14 @@ pub struct Scheme {
     pub most: Option<usize>,
     /// Trees of a partition, each with an equal share of the volume.
     pub parallel: usize,
+    /// Most bandwidth of a plan of [`Partitioner::Search`], as a multiple of what Algorithm 2's plan would take in the
+    /// same state; none for whatever the budget allows.
+    #[serde(default)]
+    pub ceiling: Option<f64>,
+    /// Whether the trees that are installed are improved by sites that make them cheaper
+    /// ([`TreeAlgorithm::Improved`]). Those that partitions are chosen by are not: there are many more of them.
+    #[serde(default)]
+    pub polish: bool,
     /// How rates are shared out: the name of a policy of [`crate::rate`] (`fair`, `weighted`, `fcfs`, `srpt`).
     pub rates: String,
 }
@@ -67,11 +75,12 @@ pub struct NoScheme(pub String);
 
 impl Scheme {
     /// The names that [`Scheme::named`] knows, and what they are.
-    pub const NAMES: [(&str, &str); 7] = [
+    pub const NAMES: [(&str, &str); 8] = [
         (
             "best",
-            "partitions searched over several hierarchies, up to two trees each, weighted max-min rates",
+            "partitions searched over hierarchies, parallel trees, adaptive rates, no more bandwidth than paper",
         ),
+        ("fastest", "as best, with the bandwidth that the budget allows"),
         ("paper", "QuickCast as published: as many partitions as the budget allows, fair rates"),
         ("quickcast2", "QuickCast with at most two partitions"),
         ("single", "one load-aware tree, fair rates"),
@@ -91,11 +100,27 @@ impl Scheme {
             budget: 1.1,
             most: None,
             parallel: 1,
+            ceiling: None,
+            polish: false,
             rates: "fair".into(),
         };
         let single = Self { partition: Partitioner::Single, ..paper.clone() };
         Some(match name {
-            "best" => Self { partition: Partitioner::Search, parallel: 2, rates: "weighted".into(), ..paper },
+            "best" => Self {
+                partition: Partitioner::Search,
+                parallel: 2,
+                ceiling: Some(1.0),
+                polish: true,
+                rates: "adaptive".into(),
+                ..paper
+            },
+            "fastest" => Self {
+                partition: Partitioner::Search,
+                parallel: 2,
+                polish: true,
+                rates: "adaptive".into(),
+                ..paper
+            },
             "paper" => paper,
             "quickcast2" => Self { most: Some(2), ..paper },
             "single" => single,
@@ -136,11 +161,20 @@ impl Scheme {
                 let trees = value.parse().ok().filter(|n| (1..=16).contains(n));
                 self.parallel = trees.ok_or_else(|| number("a number from 1 to 16"))?;
             }
+            "ceiling" if value == "none" => self.ceiling = None,
+            "ceiling" => {
+                let factor = value.parse().ok().filter(|f: &f64| f.is_finite() && *f >= 0.0);
+                self.ceiling = Some(factor.ok_or_else(|| number("a number of at least 0, or none"))?);
+            }
+            "polish" => {
+                let found = [("yes", true), ("no", false)].into_iter().find(|c| c.0 == value);
+                self.polish = found.ok_or_else(|| number("yes or no"))?.1;
+            }
             "rates" if value.is_empty() => return Err("rates: no policy is named".into()),
             "rates" => value.clone_into(&mut self.rates),
             "name" => value.clone_into(&mut self.name),
             _ => {
-                let keys = "name, weight, tree, partition, budget, most, parallel or rates";
+                let keys = "name, weight, tree, partition, budget, most, parallel, ceiling, polish or rates";
                 return Err(format!("a scheme has no \"{key}\": use {keys}"));
             }
         }

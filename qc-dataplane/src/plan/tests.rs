@@ -141,11 +141,16 @@ fn schemes_have_names_and_parts() {
     let s = scheme("paper, weight=5, tree=tm, budget=1.2, most=3, parallel=2, rates=srpt");
     let text = (s.weight.number(), s.tree, s.budget, s.most, s.parallel, s.rates.as_str());
     assert_eq!(text, (5, TreeAlgorithm::TakahashiMatsuyama, 1.2, Some(3), 2, "srpt"));
+    let s = scheme("best,ceiling=1.05,polish=no");
+    assert_eq!((s.ceiling, s.polish), (Some(1.05), false));
+    assert_eq!(scheme("best,ceiling=none"), Scheme { name: "best,ceiling=none".into(), ..scheme("fastest") });
     let e = |text: &str| text.parse::<Scheme>().unwrap_err().to_string();
-    assert!(e("papr").contains("there is no algorithm \"papr\": use best, paper"));
+    assert!(e("papr").contains("there is no algorithm \"papr\": use best, fastest, paper"));
     assert!(e("paper,weight=11").contains("weight 11 does not exist"));
     assert!(e("paper,budget=NaN").contains("budget: \"NaN\" is not"));
     assert!(e("paper,most=0").contains("most: \"0\" is not"));
+    assert!(e("best,ceiling=-1").contains("ceiling: \"-1\" is not"));
+    assert!(e("best,polish=1").contains("polish: \"1\" is not yes or no"));
     assert!(e("paper,x").contains("is not key=value"));
     assert!(e("paper,x=1").contains("a scheme has no \"x\""));
 }
@@ -172,7 +177,49 @@ fn schemes() -> impl Strategy<Value = Scheme> {
     })
 }
 
+#[test]
+fn the_ceiling_keeps_bandwidth_down() {
+    // Two ways from 0 to 3 of two links each, and nothing to divide: the second tree takes as many links as the
+    // first. A link more on one way and it would take more.
+    let link = |from, to| Link { from, to, capacity: 1.0 };
+    let mut links = vec![link(0, 1), link(1, 3), link(0, 2), link(2, 3)];
+    let trees = |links: &[Link], name: &str| {
+        let g = Graph::numbered(5, links.to_vec()).unwrap();
+        let plan = Planner::new(&g, scheme(name)).plan(&Load::new(&g), 0, &[3], 1.0).unwrap();
+        (plan.partitions[0].trees.len(), plan.links())
+    };
+    assert_eq!(trees(&links, "best"), (2, 2.0));
+    links[3] = link(2, 4);
+    links.push(link(4, 3));
+    assert_eq!(trees(&links, "best,budget=1.5"), (1, 2.0));
+    assert_eq!(trees(&links, "fastest,budget=1.5"), (2, 2.5));
+    assert_eq!(trees(&links, "best,budget=1.5,ceiling=1.25"), (2, 2.5));
+}
+
 proptest! {
+    /// On top of the same load, `best` predicts partitions within the links of algorithm 2's plan: where no tree
+    /// depends on another one (a single receiver), that is what it installs.
+    #[test]
+    fn best_takes_no_more_links_for_one_receiver(
+        g in graphs(),
+        from: proptest::sample::Index,
+        step: proptest::sample::Index,
+        volume in 0.1f64..1000.0,
+        loads in proptest::collection::vec(0.0f64..100.0, 40),
+    ) {
+        let nodes = g.nodes();
+        let from = from.index(nodes) as Node;
+        let to = (from + 1 + step.index(nodes - 1) as Node) % nodes as Node;
+        let mut load = Load::new(&g);
+        for (l, v) in (0..g.links().len() as u32).zip(&loads) {
+            load.add_to_link(l, *v);
+        }
+        let links = |name: &str| Planner::new(&g, scheme(name)).plan(&load, from, &[to], volume).map(|p| p.links());
+        if let (Ok(paper), Ok(best)) = (links("paper"), links("best")) {
+            prop_assert!(best <= paper + 1e-6, "{} links, algorithm 2 takes {}", best, paper);
+        }
+    }
+
     /// Any request on any network is refused, or planned so that each receiver is served by one partition, whose
     /// trees are trees to exactly its receivers. The load changes nothing but the trees.
     #[test]

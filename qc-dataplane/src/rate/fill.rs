@@ -90,7 +90,7 @@ impl Allocator {
                 self.enter(capacity, trees, |_| 1.0);
                 self.fill(capacity, trees, |_| 1.0);
             }
-            Policy::Weighted(_) => {
+            Policy::Weighted(_) | Policy::Adaptive => {
                 self.enter(capacity, trees, |d| d.weight);
                 self.fill(capacity, trees, |d| d.weight);
             }

@@ -54,17 +54,43 @@ pub enum Policy {
     /// nothing, and large, which is shortest first. Who is nearly done or serves many goes ahead, and nobody starves.
     /// `weighted` is `w1`.
     Weighted(f64),
+    /// [`Policy::Weighted`] with a power that grows with the crowding of the links ([`Policy::at`]): close to fair as
+    /// long as the network keeps up, where going ahead of large transfers would only make the last ones later, and
+    /// close to shortest first where it does not.
+    Adaptive,
 }
+
+/// Crowding above which the power of [`Policy::Adaptive`] rises, by 1 for each doubling.
+const CROWDED: f64 = 5.0;
+/// Its least and its largest power.
+const POWERS: (f64, f64) = (0.5, 3.0);
 
 /// Halvings of a transfer's volume at which [`Policy::Weighted`] looks at it again. Between them its weight holds,
 /// so rates change rarely; below the last, it holds until the end.
 const HALVINGS: i32 = 5;
 
 impl Policy {
+    /// The policy for links that are so crowded ([`crate::load::Load::crowding`]): [`Policy::Adaptive`] with its power
+    /// settled, all others as they are.
+    #[must_use]
+    pub fn at(self, crowding: f64) -> Self {
+        match self {
+            Self::Adaptive => {
+                let power = POWERS.0 + (crowding.max(1.0) / CROWDED).log2();
+                Self::Weighted(power.clamp(POWERS.0, POWERS.1))
+            }
+            other => other,
+        }
+    }
+
     /// The weight of a tree whose partition has so many receivers and still has `residual` of `volume` to get.
     #[must_use]
     pub fn weight(self, receivers: usize, residual: f64, volume: f64) -> f64 {
-        let Self::Weighted(power) = self else { return 1.0 };
+        let power = match self {
+            Self::Weighted(power) => power,
+            Self::Adaptive => POWERS.0,
+            _ => return 1.0,
+        };
         let class = volume * 0.5f64.powi(halvings(residual, volume));
         // Far beyond what bulk transfers have, and numbers stay numbers.
         (receivers as f64 / class.max(1e-100)).powf(power).clamp(1e-100, 1e100)
@@ -75,7 +101,7 @@ impl Policy {
     pub fn weight_holds_to(self, residual: f64, volume: f64) -> f64 {
         let next = halvings(residual, volume) + 1;
         match self {
-            Self::Weighted(_) if next <= HALVINGS => volume * 0.5f64.powi(next),
+            Self::Weighted(_) | Self::Adaptive if next <= HALVINGS => volume * 0.5f64.powi(next),
             _ => 0.0,
         }
     }
@@ -99,7 +125,7 @@ fn halvings(residual: f64, volume: f64) -> i32 {
 /// No policy has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "rate policy \"{0}\" is none of fair, dispatch, fcfs, srpt, weighted, or w and a power from 0 to 8, as w0.5"
+    "rate policy \"{0}\" is none of fair, dispatch, fcfs, srpt, weighted, adaptive, or w and a power from 0 to 8, as w0.5"
 )]
 pub struct NoPolicy(String);
 
@@ -113,6 +139,7 @@ impl FromStr for Policy {
             "fcfs" => Ok(Self::Fcfs),
             "srpt" => Ok(Self::Srpt),
             "weighted" => Ok(Self::Weighted(1.0)),
+            "adaptive" => Ok(Self::Adaptive),
             _ => {
                 let power = name.strip_prefix('w').and_then(|p| p.parse::<f64>().ok());
                 let power = power.filter(|p| (0.0..=8.0).contains(p));
@@ -129,6 +156,7 @@ impl fmt::Display for Policy {
             Self::Dispatch => f.write_str("dispatch"),
             Self::Fcfs => f.write_str("fcfs"),
             Self::Srpt => f.write_str("srpt"),
+            Self::Adaptive => f.write_str("adaptive"),
             Self::Weighted(power) => write!(f, "w{power}"),
         }
     }

@@ -125,6 +125,21 @@ fn case() -> impl Strategy<Value = Case> {
     })
 }
 
+#[test]
+fn the_adaptive_power_follows_crowding() {
+    let at = |crowding| Policy::Adaptive.at(crowding);
+    for (crowding, power) in
+        [(0.0, 0.5), (5.0, 0.5), (10.0, 1.5), (20.0, 2.5), (1e6, 3.0), (f64::INFINITY, 3.0)]
+    {
+        assert_eq!(at(crowding), Policy::Weighted(power), "{crowding}");
+    }
+    assert_eq!((Policy::Fair.at(1e6), Policy::Weighted(1.0).at(1e6)), (Policy::Fair, Policy::Weighted(1.0)));
+    assert_eq!(
+        ("adaptive".parse(), Policy::Adaptive.to_string()),
+        (Ok(Policy::Adaptive), "adaptive".to_owned())
+    );
+}
+
 const ALL: [Policy; 5] = [Policy::Fair, Policy::Dispatch, Policy::Fcfs, Policy::Srpt, Policy::Weighted(1.0)];
 
 proptest! {

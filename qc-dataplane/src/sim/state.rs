@@ -3,7 +3,7 @@
 use crate::graph::{Graph, Node};
 use crate::load::Load;
 use crate::plan::Plan;
-use crate::rate::{Allocator, BadDemand, Demand};
+use crate::rate::{Allocator, BadDemand, Demand, Policy};
 use crate::traffic::Transfer;
 use crate::tree::Tree;
 
@@ -40,6 +40,8 @@ pub(super) struct State<'a> {
     capacity: Vec<f64>,
     /// By arrival.
     parts: Vec<Part>,
+    /// The policy that their weights are of: an adaptive one changes with the load.
+    weighed_by: Policy,
     allocator: Allocator,
     /// What each of `parts` gets now, over all its trees.
     rates: Vec<f64>,
@@ -61,6 +63,7 @@ impl<'a> State<'a> {
             settings,
             capacity: graph.capacities(),
             parts: Vec::new(),
+            weighed_by: settings.policy,
             allocator: Allocator::new(),
             rates: Vec::new(),
             carried: vec![0.0; graph.links().len()],
@@ -170,9 +173,10 @@ impl<'a> State<'a> {
     }
 
     fn allocate(&mut self) -> Result<(), BadDemand> {
-        let (policy, delta) = (self.settings.policy, self.settings.delta);
+        let (policy, delta) = (self.settings.policy.at(self.load.crowding()), self.settings.delta);
+        let other = std::mem::replace(&mut self.weighed_by, policy) != policy;
         for p in &mut self.parts {
-            if p.residual <= p.weight_until * (1.0 + CRUMB) {
+            if other || p.residual <= p.weight_until * (1.0 + CRUMB) {
                 p.weight = policy.weight(p.receivers.len(), p.residual, p.volume) / p.trees.len() as f64;
                 p.weight_until = policy.weight_holds_to(p.residual, p.volume);
             }
@@ -213,7 +217,7 @@ impl<'a> State<'a> {
 
     /// How many slots the rates hold if nothing arrives.
     fn holds(&mut self) -> u64 {
-        let (policy, delta) = (self.settings.policy, self.settings.delta);
+        let (policy, delta) = (self.weighed_by, self.settings.delta);
         let mut slots = f64::INFINITY;
         for (p, rate) in self.parts.iter().zip(&self.rates) {
             let sent = rate * delta;
@@ -228,7 +232,7 @@ impl<'a> State<'a> {
             let to_weight = (p.residual - p.weight_until) / sent;
             slots = slots.min(whole).min((to_weight - CRUMB).ceil());
         }
-        if policy == crate::rate::Policy::Srpt {
+        if policy == Policy::Srpt {
             slots = slots.min(self.order_holds());
         }
         if slots.is_finite() { slots.max(1.0) as u64 } else { u64::MAX }

@@ -80,16 +80,19 @@ fn step_by_step(graph: &Graph, transfers: &[Transfer], s: &Settings, split: &[bo
         if next == transfers.len() && parts.is_empty() {
             break;
         }
+        let mut load = Load::new(graph);
+        parts.iter().flat_map(|p| &p.partition.trees).for_each(|t| load.add(t, 1.0));
+        let policy = s.policy.at(load.crowding());
         let mut demands = Vec::new();
         for p in &parts {
             let trees = p.partition.trees.len() as f64;
-            let weight = s.policy.weight(p.partition.receivers.len(), p.residual, p.t.volume) / trees;
-            let rank = s.policy.rank(p.number, p.residual);
+            let weight = policy.weight(p.partition.receivers.len(), p.residual, p.t.volume) / trees;
+            let rank = policy.rank(p.number, p.residual);
             for tree in &p.partition.trees {
                 demands.push(Demand { links: &tree.links, limit: p.residual / s.delta, weight, rank });
             }
         }
-        let rates = Allocator::new().allocate(s.policy, &capacity, &demands).unwrap().to_vec();
+        let rates = Allocator::new().allocate(policy, &capacity, &demands).unwrap().to_vec();
         let mut rates = rates.into_iter();
         for p in &mut parts {
             let own: Vec<f64> = rates.by_ref().take(p.partition.trees.len()).collect();
@@ -158,7 +161,8 @@ proptest! {
     /// Passing many slots in one go gives what slot after slot gives.
     #[test]
     fn skipping_is_stepping(c in case()) {
-        for policy in [Policy::Fair, Policy::Dispatch, Policy::Fcfs, Policy::Srpt, Policy::Weighted(1.0)] {
+        let w1 = Policy::Weighted(1.0);
+        for policy in [Policy::Fair, Policy::Dispatch, Policy::Fcfs, Policy::Srpt, w1, Policy::Adaptive] {
             let s = Settings { delta: c.delta, ..settings(policy) };
             let mut split = c.split.iter();
             let ours = run(&c.graph, &c.transfers, &s, |_, t| {

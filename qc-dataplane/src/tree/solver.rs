@@ -54,7 +54,7 @@ pub enum NoTree {
     },
 }
 
-/// Rounds of improvement: each looks at every site.
+/// Rounds of improvement: each looks at the sites of the tree and next to it.
 const ROUNDS: usize = 4;
 
 /// Finds trees in one network.
@@ -67,6 +67,8 @@ pub struct Steiner {
     terminals: Vec<Node>,
     /// Costs of 1, where links are only counted.
     unit: Vec<f64>,
+    /// Whether a site has at least three neighbours: at others no tree branches.
+    junction: Vec<bool>,
 }
 
 impl Steiner {
@@ -75,7 +77,9 @@ impl Steiner {
     pub fn new(graph: &Graph) -> Self {
         let arcs = Arcs::new(graph);
         let (flac, paths) = (Flac::new(arcs.nodes(), arcs.links()), Paths::new(arcs.nodes()));
-        Self { arcs, flac, paths, exact: Exact::default(), terminals: Vec::new(), unit: Vec::new() }
+        let junction = (0..graph.nodes() as Node).map(|n| neighbours(graph, n) >= 3).collect();
+        let (exact, terminals, unit) = (Exact::default(), Vec::new(), Vec::new());
+        Self { arcs, flac, paths, exact, terminals, unit, junction }
     }
 
     /// A tree from `root` to `terminals` (the root among them and repetitions do not matter) where links cost
@@ -176,19 +180,17 @@ impl Steiner {
     fn improved(&mut self, root: Node) -> Result<Vec<LinkId>, Node> {
         let mut best = self.better_of_both(root)?;
         let mut cost = self.cost(&best);
-        let (mut keys, mut wanted): (Vec<Node>, Vec<Node>) = (Vec::new(), Vec::new());
+        let (mut keys, mut wanted, mut near): (Vec<Node>, Vec<Node>, Vec<Node>) = Default::default();
         for _ in 0..ROUNDS {
             let before = cost;
-            for site in 0..self.arcs.nodes() as Node {
+            self.near(&best, root, &mut near);
+            for &site in &near {
                 // The sites where the tree branches make it what it is.
                 self.branching(&best, &mut keys);
                 wanted.clear();
                 wanted.extend(self.terminals.iter().chain(&keys).filter(|n| **n != root && **n != site));
-                if !keys.contains(&site) && site != root {
+                if !keys.contains(&site) {
                     wanted.push(site);
-                }
-                if self.terminals.contains(&site) {
-                    continue;
                 }
                 wanted.sort_unstable();
                 wanted.dedup();
@@ -208,6 +210,18 @@ impl Steiner {
         Ok(best)
     }
 
+    /// The sites of a tree and those next to it where it could branch, but for the root and the terminals.
+    fn near(&self, links: &[LinkId], root: Node, near: &mut Vec<Node>) {
+        near.clear();
+        for n in links.iter().map(|l| self.arcs.head(*l)).chain([root]) {
+            near.push(n);
+            near.extend(self.arcs.out(n).iter().map(|l| self.arcs.head(*l)));
+        }
+        near.sort_unstable();
+        near.dedup();
+        near.retain(|n| self.junction[*n as usize] && *n != root && !self.terminals.contains(n));
+    }
+
     /// The sites that more than one link of a tree leaves.
     fn branching(&self, links: &[LinkId], keys: &mut Vec<Node>) {
         keys.clear();
@@ -223,4 +237,13 @@ impl Steiner {
         }
         keys.truncate(at);
     }
+}
+
+/// Sites that a link leads to from a site, or that have a link to it.
+fn neighbours(graph: &Graph, site: Node) -> usize {
+    let out = graph.out_of(site).iter().map(|l| graph.link(*l).to);
+    let mut near: Vec<Node> = out.chain(graph.in_to(site).iter().map(|l| graph.link(*l).from)).collect();
+    near.sort_unstable();
+    near.dedup();
+    near.len()
 }
