@@ -17,6 +17,8 @@ const RECEIVERS: usize = 8;
 /// How much faster on average, how much worse anywhere at most.
 const GOAL: f64 = 1.3;
 const WORSE: f64 = 1.02;
+/// Most bandwidth of any cell, with room for rounding.
+const WIDER: f64 = 1.0 + 1e-6;
 
 /// One scheme beside the paper's in one cell.
 struct Beside {
@@ -25,6 +27,23 @@ struct Beside {
     mean: Estimate,
     p99: Estimate,
     bandwidth: Estimate,
+}
+
+impl Beside {
+    /// What the goal says of this cell alone; "within noise" where only the interval reaches beyond the bound.
+    fn verdict(&self) -> String {
+        let parts =
+            [("mean", self.mean, WORSE), ("p99", self.p99, WORSE), ("bandwidth", self.bandwidth, WIDER)];
+        let over = |f: fn(&Estimate) -> f64| {
+            let names: Vec<_> = parts.iter().filter(|(_, e, most)| f(e) > *most).map(|p| p.0).collect();
+            names.join(", ")
+        };
+        match (over(|e| e.mean), over(|e| e.ends().1)) {
+            (missed, _) if !missed.is_empty() => format!("missed: {missed}"),
+            (_, noise) if !noise.is_empty() => format!("met, within noise: {noise}"),
+            _ => "met".to_owned(),
+        }
+    }
 }
 
 pub fn run(context: &Context) -> Result<Section, String> {
@@ -63,11 +82,13 @@ pub fn run(context: &Context) -> Result<Section, String> {
             }
         }
     }
-    let mut table = Table::new("", &["algorithm", "network, load, volumes", "mean", "p99", "bandwidth"]);
+    let mut table =
+        Table::new("", &["algorithm", "network, load, volumes", "mean", "p99", "bandwidth", "verdict"]);
     for (scheme, found) in all.iter().skip(1).zip(&found) {
         for b in found {
             let figures = [b.mean, b.p99, b.bandwidth].map(with_half);
-            table.rows.push([scheme.name.clone(), b.cell.clone()].into_iter().chain(figures).collect());
+            let cells = [scheme.name.clone(), b.cell.clone()].into_iter().chain(figures);
+            table.rows.push(cells.chain([b.verdict()]).collect());
         }
         judge(&mut section, &scheme.name, found);
     }
@@ -87,20 +108,25 @@ fn judge(section: &mut Section, name: &str, found: &[Beside]) {
     let (tail, wide) = (1.0 / geometric_mean(&of(|b| b.p99)), worst(|b| b.bandwidth));
     let (slow, late) = (worst(|b| b.mean), worst(|b| b.p99));
     let over = |f: fn(&Beside) -> Estimate, most: f64| found.iter().filter(|b| f(b).mean > most).count();
-    let parts = [mean >= GOAL, over(|b| b.mean, WORSE) == 0, over(|b| b.p99, WORSE) == 0, bandwidth <= 1.0];
+    let parts = [
+        mean >= GOAL,
+        over(|b| b.mean, WORSE) == 0,
+        over(|b| b.p99, WORSE) == 0,
+        over(|b| b.bandwidth, WIDER) == 0,
+    ];
     let verdict = if parts.iter().all(|p| *p) { Verdict::Reached } else { Verdict::Missed };
     let note = format!(
-        "mean {}, cells with a worse mean {}, cells with a worse p99 {}, bandwidth {}.",
+        "mean {}, cells with a worse mean {}, cells with a worse p99 {}, with more bandwidth {}.",
         ["below the goal", "reached"][usize::from(parts[0])],
         over(|b| b.mean, WORSE),
         over(|b| b.p99, WORSE),
-        ["higher", "no higher"][usize::from(parts[3])],
+        over(|b| b.bandwidth, WIDER),
     );
     section.claim(
         name,
         format!(
             "goal: mean completion at least {GOAL} times lower in the geometric mean, no cell's mean or p99 more than \
-             2 % worse, bandwidth no higher"
+             2 % worse, bandwidth in no cell higher"
         ),
         format!(
             "mean {} times lower, p99 {} times, bandwidth {} of the paper's (geometric means of {} cells); worst cells: \
