@@ -21,7 +21,8 @@ use crate::ctl::show::table;
 
 pub const HELP: &str = "\
 Algorithms:
-  best        partitions searched over several hierarchies, weighted max-min rates
+  best        partitions searched over several hierarchies, parallel trees, adaptive rates; no more bandwidth than paper
+  fastest     as best, with the bandwidth that the budget allows
   paper       QuickCast as published
   quickcast2  QuickCast with at most two partitions
   single      one load-aware tree
