@@ -107,7 +107,7 @@ fn mistakes_are_named() {
         (with(&geant, &["DE", "--volume", "NaN"]), 2, "--volume: `NaN` does not start with a number"),
         (with(&geant, &["DE", "--volume", "99999999TB"]), 2, "does not fit"),
         (with(&geant, &["DEE", "--volume", "1GB"]), 2, "no site \"DEE\": its sites are NL, BE"),
-        (with(&geant, &["DE", "--volume", "1GB", "--algorithm", "papr"]), 2, "use best, paper"),
+        (with(&geant, &["DE", "--volume", "1GB", "--algorithm", "papr"]), 2, "use best, fastest, paper"),
         (with(&geant, &["DE", "--volume", "1GB", "--algorithm", "paper,rates=x"]), 2, "rate policy \"x\""),
         (
             vec!["solve", "--topology", "nowhere", "--from", "a", "--to", "b", "--volume", "1"],
