@@ -1,7 +1,9 @@
 //! What joins virtual machines to the switch.
 //!
+//! - [`e1000`]: the network card that a guest sees, and the engine behind it;
 //! - [`csb`]: the communication status block (CSB) of "Speeding Up Packet I/O in Virtual Machines",
 //!   section 3.3: the page that a guest's e1000 driver and the device share, so that neither needs an exit
 //!   to tell the other of new descriptors while both are awake.
 
 pub mod csb;
+pub mod e1000;

@@ -1,0 +1,167 @@
+//! A card, its memory and a driver in one process, and the switch's part played by the caller.
+
+use std::sync::Arc;
+
+use valecast_ring::notify;
+use valecast_switch::frame::{Burst, Entry, Frame, VnetHdr};
+
+use super::{Bus, Driver, Options, Received, Send};
+use crate::e1000::chip::Chip;
+use crate::e1000::device::{Device, Effects, Settings};
+use crate::e1000::dma::{HeapMemory, Unmapped};
+use crate::e1000::tx::TxQueue;
+
+/// A chip at a moment, as a bus.
+pub struct At<'a> {
+    /// The chip.
+    pub chip: &'a mut Chip,
+    /// The moment (ns).
+    pub now: u64,
+    /// What its accesses asked for.
+    pub effects: Effects,
+}
+
+impl Bus for At<'_> {
+    fn read(&mut self, at: u32) -> u32 {
+        let mut b = [0; 4];
+        self.chip.read_bar0(u64::from(at), &mut b, self.now);
+        u32::from_le_bytes(b)
+    }
+
+    fn write(&mut self, at: u32, v: u32) {
+        let e = self.chip.write_bar0(u64::from(at), &v.to_le_bytes(), self.now);
+        self.effects.interrupt |= e.interrupt;
+        self.effects.transmit |= e.transmit;
+        self.effects.room |= e.room;
+    }
+}
+
+/// A frame as the switch got it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What is left to do to it.
+    pub vnet: Option<VnetHdr>,
+}
+
+/// All of it.
+pub struct Rig {
+    /// The card's register side.
+    pub chip: Chip,
+    /// Its transmit side.
+    pub tx: TxQueue,
+    /// What both share.
+    pub device: Arc<Device>,
+    /// Guest memory.
+    pub mem: HeapMemory,
+    /// The driver.
+    pub driver: Driver,
+    /// The moment (ns).
+    pub now: u64,
+    burst: Burst,
+    /// Whether the worker sleeps until it is kicked.
+    asleep: bool,
+}
+
+/// The bytes of a frame in a burst that is in use.
+pub fn bytes_of(f: &Frame) -> Vec<u8> {
+    let mut b = vec![0; f.len()];
+    let head = usize::from(f.head_len);
+    // SAFETY: head and tail are readable while the burst is in use, and `b` is as long as both.
+    unsafe {
+        std::ptr::copy_nonoverlapping(f.head, b.as_mut_ptr(), head);
+        std::ptr::copy_nonoverlapping(f.tail, b[head..].as_mut_ptr(), f.tail_len as usize);
+    }
+    b
+}
+
+impl Rig {
+    /// A card that was made so, and a driver that has set it up.
+    pub fn new(settings: Settings, options: Options) -> Result<Self, Unmapped> {
+        let device = Arc::new(Device::new(settings));
+        let mut chip = Chip::new(device.clone());
+        let mem = HeapMemory::new(&[(options.base, options.memory())]);
+        let driver =
+            Driver::start(&mut At { chip: &mut chip, now: 0, effects: Effects::default() }, &mem, options)?;
+        let tx = TxQueue::new(device.clone());
+        Ok(Self { chip, tx, device, mem, driver, now: 0, burst: Burst::default(), asleep: false })
+    }
+
+    /// The chip as a bus, now.
+    pub fn bus(&mut self) -> At<'_> {
+        At { chip: &mut self.chip, now: self.now, effects: Effects::default() }
+    }
+
+    /// The driver sends; whether it could.
+    pub fn send(&mut self, s: &Send<'_>) -> Result<bool, Unmapped> {
+        let mut bus = At { chip: &mut self.chip, now: self.now, effects: Effects::default() };
+        let sent = self.driver.send(&mut bus, &self.mem, s)?;
+        if bus.effects.transmit && self.asleep {
+            self.asleep = false;
+            self.tx.disarm(&self.mem);
+        }
+        Ok(sent)
+    }
+
+    /// The worker's turn, if it is awake: takes up to `max` frames, is done with all of them.
+    pub fn turn(&mut self, max: usize) -> Vec<Sent> {
+        if self.asleep {
+            return Vec::new();
+        }
+        self.burst.clear();
+        self.tx.take(&self.mem, &mut self.burst, max, self.now);
+        let n = self.burst.taken();
+        if n == 0 {
+            self.asleep = self.tx.arm(&self.mem);
+            return Vec::new();
+        }
+        let frames = self.burst.frames.iter().filter(|f| f.reject.is_none());
+        let sent = frames.map(|f| Sent { bytes: bytes_of(f), vnet: self.burst.vnet(f) }).collect();
+        self.tx.complete(&self.mem, &self.burst, n);
+        self.tx.publish();
+        notify::settle();
+        self.tx.wake(&self.mem, self.now);
+        sent
+    }
+
+    /// The switch delivers frames as one burst; how many there was room for.
+    pub fn deliver(&mut self, frames: &[Vec<u8>]) -> usize {
+        self.burst.clear();
+        for f in frames {
+            // SAFETY: `frames` outlives this use of the burst.
+            unsafe { self.burst.push(f.as_ptr(), f.len(), 1) };
+        }
+        let list: Vec<Entry> = (0..self.burst.taken() as u16).map(|i| Entry { orig: i, frame: i }).collect();
+        let n = self.device.claim(&self.mem, &self.burst, &list);
+        self.device.put(&self.mem, &self.burst, &list[..n]);
+        notify::settle();
+        self.device.notify(&self.mem, self.now);
+        n
+    }
+
+    /// Time goes by.
+    pub fn wait(&mut self, ns: u64) {
+        self.now += ns;
+        self.device.tick(self.now);
+    }
+
+    /// The guest serves its interrupt, if the line is asserted.
+    pub fn interrupt(&mut self) -> Result<Vec<Received>, Unmapped> {
+        if !self.device.line() {
+            return Ok(Vec::new());
+        }
+        let mut bus = At { chip: &mut self.chip, now: self.now, effects: Effects::default() };
+        let got = self.driver.interrupt(&mut bus, &self.mem)?;
+        if bus.effects.transmit && self.asleep {
+            self.asleep = false;
+            self.tx.disarm(&self.mem);
+        }
+        Ok(got)
+    }
+
+    /// Whether the worker sleeps.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep
+    }
+}

@@ -1,0 +1,376 @@
+//! Transmit: from the guest's ring to a burst.
+//!
+//! [`TxQueue::take`] walks descriptors from the head to the tail and puts whole frames into the burst:
+//! - a frame in one piece that asks for no more than a checksum leaves **by reference** (only the burst's private head
+//!   is copied);
+//! - a frame in several pieces, or whose headers change (segmentation, VLAN tag, padding), is gathered into the burst's
+//!   own memory, as a ring's fragments are.
+//!
+//! Checksums and segmentation stay requests ([`VnetHdr`]): receivers take them or the switch does the work. Nothing is
+//! reported to the guest before [`TxQueue::complete`]; what is not completed is taken again.
+
+use std::sync::Arc;
+
+use valecast_ring::notify;
+use valecast_switch::counters::Cause;
+use valecast_switch::frame::{Burst, Entry, VnetHdr};
+use valecast_switch::offload::finish;
+
+use super::desc::{Context, DD, TX_STATUS, Tx, cmd};
+use super::device::{Device, RingRegs};
+use super::dma::{Access, Dma, Ring};
+use super::regs::{self, cause, tctl};
+use super::stats::{Batch, Word};
+
+mod frame;
+mod offload;
+
+use frame::{Assembly, Gave};
+
+/// The two contexts that the chip remembers.
+#[derive(Clone, Copy, Debug, Default)]
+struct Contexts {
+    plain: Context,
+    segmented: Context,
+}
+
+/// Where a frame of the burst ends: what completing it comes to.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    next: u32,
+    contexts: Contexts,
+    /// Reports up to and with its own.
+    reports: usize,
+}
+
+/// What was completed since the guest was last told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    any: bool,
+    reports: bool,
+    /// Some report may not wait.
+    urgent: bool,
+}
+
+/// The transmit side, owned by one worker.
+pub struct TxQueue {
+    device: Arc<Device>,
+    life: u32,
+    contexts: Contexts,
+    ends: Vec<End>,
+    /// Descriptors of this burst that ask for a report, and whether it may wait.
+    reports: Vec<(u32, bool)>,
+    assembly: Assembly,
+    /// The tail up to which descriptors were seen that end no frame.
+    stalled: Option<u32>,
+    idle: u32,
+    done: Done,
+    above_low: bool,
+    batch: Batch,
+    segmentations: u32,
+}
+
+impl TxQueue {
+    /// The transmit side of a device. There must be one at a time.
+    pub fn new(device: Arc<Device>) -> Self {
+        Self {
+            device,
+            life: 0,
+            contexts: Contexts::default(),
+            ends: Vec::new(),
+            reports: Vec::new(),
+            assembly: Assembly::default(),
+            stalled: None,
+            idle: 0,
+            done: Done::default(),
+            above_low: false,
+            batch: Batch::default(),
+            segmentations: 0,
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    fn enabled(&self) -> bool {
+        self.device.reg(regs::TCTL) & tctl::EN != 0 && (self.device.link() || self.device.loops_back())
+    }
+
+    /// The ring as it is now; with the CSB in use the tail is the guest's, and the register follows it.
+    fn ring<M: Dma + ?Sized>(&self, mem: &M) -> Option<RingRegs> {
+        if !self.enabled() {
+            return None;
+        }
+        let csb = self.device.csb(mem);
+        let tail = csb.map(|c| c.guest_tdt());
+        let ring = self.device.ring(regs::TDBAL, tail)?;
+        if let Some(c) = csb {
+            self.device.set_reg(regs::TDT, ring.tail);
+            c.disarm_tx();
+        }
+        Some(ring)
+    }
+
+    /// Puts up to `max` frames into `burst`, which is empty. Returns whether the interrupt line was asserted, which
+    /// timers or (in loopback) frames that came back may do.
+    pub fn take<M: Dma + ?Sized>(&mut self, mem: &M, burst: &mut Burst, max: usize, now: u64) -> bool {
+        let mut interrupt = self.device.tick(now);
+        self.ends.clear();
+        self.reports.clear();
+        let life = self.device.tx_head().life;
+        if life != self.life {
+            self.life = life;
+            (self.contexts, self.stalled, self.done) = (Contexts::default(), None, Done::default());
+            self.above_low = false;
+        }
+        let Some(ring) = self.ring(mem) else { return interrupt };
+        if ring.pending() == 0 || self.stalled == Some(ring.tail) {
+            return interrupt;
+        }
+        self.idle = 0;
+        self.stalled = None;
+        let low = self.device.reg(regs::TXDCTL) >> 25 & 0x7f;
+        self.above_low |= ring.pending() > low * 8;
+        self.walk(mem, ring, burst, max);
+        if self.device.loops_back() && burst.taken() > 0 {
+            interrupt |= self.loop_back(mem, burst, now);
+        }
+        interrupt
+    }
+
+    fn walk<M: Dma + ?Sized>(&mut self, mem: &M, r: RingRegs, burst: &mut Burst, max: usize) {
+        let ring = Ring::new(mem, r.base, r.len, Access::Write);
+        let mut contexts = self.contexts;
+        let (mut i, mut first) = (r.head, r.head);
+        self.assembly.clear();
+        while i != r.tail && burst.taken() < max {
+            let Some(halves) = ring.load(i) else {
+                // Not memory: no later one is any better.
+                self.device.counters.dma_errors.add(1);
+                return self.give_up(burst, r, first, contexts);
+            };
+            let d = Tx::parse(halves);
+            if d.command() & (cmd::RS | cmd::RPS) != 0 {
+                self.reports.push((i, d.command() & cmd::IDE != 0));
+            }
+            i = if i + 1 == r.len { 0 } else { i + 1 };
+            let end = match d {
+                Tx::Context(c, true, _) => {
+                    contexts.segmented = c;
+                    false
+                }
+                Tx::Context(c, false, _) => {
+                    contexts.plain = c;
+                    false
+                }
+                Tx::Piece(p) => {
+                    self.assembly.add(&p, contexts);
+                    p.command & cmd::EOP != 0
+                }
+                Tx::Unknown(_) => false,
+            };
+            if !end {
+                continue;
+            }
+            let slots = RingRegs { head: first, tail: i, ..r }.pending() as u16;
+            let gave = self.assembly.give(&self.device, mem, burst, slots);
+            self.assembly.clear();
+            if gave == Gave::Later {
+                return;
+            }
+            self.ends.push(End { next: i, contexts, reports: self.reports.len() });
+            first = i;
+        }
+        if i != r.tail || first == i {
+            return;
+        }
+        // The rest ends no frame.
+        if self.assembly.is_empty() && first == r.head {
+            // Contexts and nulls only: done with at once.
+            let end = End { next: i, contexts, reports: self.reports.len() };
+            self.commit(mem, &end);
+        } else if (RingRegs { head: first, ..r }).pending() + 1 >= r.len {
+            // No room for its end, ever.
+            self.device.counters.tx_endless.add(1);
+            self.give_up(burst, r, first, contexts);
+        } else if first == r.head {
+            self.stalled = Some(r.tail);
+        }
+    }
+
+    /// The rest of the ring is one bad frame.
+    fn give_up(&mut self, burst: &mut Burst, r: RingRegs, first: u32, contexts: Contexts) {
+        let slots = RingRegs { head: first, ..r }.pending() as u16;
+        burst.push_rejected(slots, Cause::BadSlot);
+        self.device.counters.tx_dma_dropped.add(1);
+        self.ends.push(End { next: r.tail, contexts, reports: self.reports.len() });
+    }
+
+    /// The first `n` frames of `burst`, as given by [`TxQueue::take`] just before, are done with. Descriptors that
+    /// ask for it are marked, and the head moves, unless the guest took its ring back in the meantime.
+    pub fn complete<M: Dma + ?Sized>(&mut self, mem: &M, burst: &Burst, n: usize) {
+        let Some(end) = n.checked_sub(1).and_then(|last| self.ends.get(last)).copied() else { return };
+        self.ends.clear();
+        if !self.commit(mem, &end) {
+            return;
+        }
+        let (mut frames, mut bytes) = (0, 0);
+        for (i, f) in
+            burst.frames[..n.min(burst.taken())].iter().enumerate().filter(|(_, f)| f.reject.is_none())
+        {
+            let h = burst.head(i);
+            let to = [h[0], h[1], h[2], h[3], h[4], h[5]];
+            (frames, bytes) = (frames + 1, bytes + f.len() as u64);
+            match burst.vnet(f).filter(|v| v.gso_size != 0) {
+                Some(v) => self.count_segments(&to, f.len(), v),
+                None => self.batch.add(&to, f.len(), 1),
+            }
+        }
+        self.device.counters.tx_frames.add(frames);
+        self.device.counters.tx_bytes.add(bytes);
+    }
+
+    fn count_segments(&mut self, to: &[u8; 6], len: usize, v: VnetHdr) {
+        let (headers, size) = (usize::from(v.hdr_len), usize::from(v.gso_size));
+        let payload = len.saturating_sub(headers);
+        let (full, rest) = (payload / size, payload % size);
+        self.batch.add(to, headers + size, full as u32);
+        if rest > 0 {
+            self.batch.add(to, headers + rest, 1);
+        }
+        self.segmentations += 1;
+    }
+
+    /// Marks descriptors and moves the head; `false` if the ring is not what it was.
+    fn commit<M: Dma + ?Sized>(&mut self, mem: &M, end: &End) -> bool {
+        let d = &self.device;
+        let head = d.tx_head();
+        // Under the lock the guest cannot take its ring back.
+        let tail = Some(end.next);
+        let Some(r) = (head.life == self.life).then(|| d.ring(regs::TDBAL, tail)).flatten() else {
+            self.reports.clear();
+            return false;
+        };
+        let ring = Ring::new(mem, r.base, r.len, Access::Write);
+        for (i, may_wait) in self.reports.drain(..end.reports.min(self.reports.len())) {
+            if i < r.len && ring.store_byte(i, TX_STATUS, DD).is_none() {
+                d.counters.dma_errors.add(1);
+            }
+            self.done.reports = true;
+            self.done.urgent |= !may_wait;
+        }
+        self.done.any = true;
+        self.contexts = end.contexts;
+        d.set_reg(regs::TDH, end.next);
+        if let Some(c) = d.csb(mem) {
+            c.set_tdh(end.next);
+        }
+        true
+    }
+
+    /// Adds what was completed to the statistics. Comes a while after [`TxQueue::complete`].
+    pub fn publish(&mut self) {
+        if self.batch.frames() > 0 {
+            self.device.stats.sent(&std::mem::take(&mut self.batch));
+            self.device.stats.add(Word::Tsctc, std::mem::take(&mut self.segmentations));
+        }
+    }
+
+    /// Raises the interrupts that completed frames call for; whether the line was asserted. Comes after
+    /// [`TxQueue::publish`] and a [`notify::settle`].
+    pub fn wake<M: Dma + ?Sized>(&mut self, mem: &M, now: u64) -> bool {
+        let done = std::mem::take(&mut self.done);
+        if !done.any {
+            return false;
+        }
+        let d = &self.device;
+        let csb = d.csb(mem);
+        if csb.is_some_and(|c| !c.wants_tx_interrupt()) {
+            d.counters.csb_causes_spared.add(1);
+            return false;
+        }
+        let mut causes = 0;
+        if let Some(r) = d.ring(regs::TDBAL, csb.map(|c| c.guest_tdt())) {
+            if r.pending() == 0 {
+                causes |= cause::TXQE;
+            }
+            let low = (d.reg(regs::TXDCTL) >> 25 & 0x7f) * 8;
+            if low != 0 && r.pending() <= low && std::mem::take(&mut self.above_low) {
+                causes |= cause::TXD_LOW;
+            }
+        }
+        let mut irq = d.irq();
+        let mut rose = causes != 0 && irq.set(causes, now);
+        // A guest that waits by its CSB flag is told, reports or not.
+        if done.reports || csb.is_some() {
+            let waits = !done.urgent && csb.is_none();
+            rose |= irq.sent(waits, d.reg(regs::TIDV), d.reg(regs::TADV), now);
+        }
+        rose
+    }
+
+    /// Whether there is something to take.
+    pub fn has_work<M: Dma + ?Sized>(&self, mem: &M) -> bool {
+        let tail = self.device.csb(mem).map(|c| c.guest_tdt());
+        self.enabled()
+            && self.device.ring(regs::TDBAL, tail).is_some_and(|r| {
+                let seen = self.stalled == Some(r.tail) && self.device.tx_head().life == self.life;
+                r.pending() != 0 && !seen
+            })
+    }
+
+    /// Asks for a kick (a write of TDT); `false` if there is work already, or the guest wants to be polled some more
+    /// before it has to kick.
+    pub fn arm<M: Dma + ?Sized>(&mut self, mem: &M) -> bool {
+        let Some(csb) = self.device.csb(mem) else { return !self.has_work(mem) };
+        self.idle = self.idle.saturating_add(1);
+        if self.idle < csb.polls().max(self.device.settings().tx_idle_polls) {
+            return false;
+        }
+        let sleeps = csb.arm_tx(|| self.has_work(mem));
+        if sleeps {
+            self.device.counters.csb_tx_sleeps.add(1);
+        }
+        sleeps
+    }
+
+    /// No kicks are needed for now.
+    pub fn disarm<M: Dma + ?Sized>(&mut self, mem: &M) {
+        self.idle = 0;
+        if let Some(csb) = self.device.csb(mem) {
+            csb.disarm_tx();
+        }
+    }
+
+    /// Frames that come back: received at once, and done with.
+    fn loop_back<M: Dma + ?Sized>(&mut self, mem: &M, burst: &mut Burst, now: u64) -> bool {
+        let taken = burst.taken();
+        let mut list = Vec::with_capacity(taken);
+        for orig in 0..taken as u16 {
+            let f = burst.frames[usize::from(orig)];
+            if f.reject.is_some() {
+                continue;
+            }
+            let made = match burst.vnet(&f) {
+                None => orig..orig + 1,
+                Some(_) => finish(burst, orig).unwrap_or(0..0),
+            };
+            list.extend(made.map(|frame| Entry { orig, frame }));
+        }
+        let room = self.device.claim(mem, burst, &list);
+        self.device.put(mem, burst, &list[..room]);
+        self.device.missed(list.len() - room, now);
+        self.complete(mem, burst, taken);
+        burst.clear();
+        self.publish();
+        notify::settle();
+        let rose = self.device.notify(mem, now);
+        self.wake(mem, now) || rose
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
