@@ -211,13 +211,13 @@ impl Driver {
     /// Sends a frame; `false` if there are not enough descriptors (the driver then asks to be told).
     pub fn send(&mut self, bus: &mut impl Bus, mem: &impl Dma, s: &Send<'_>) -> Result<bool, Unmapped> {
         if self.tx.needs(s) > self.tx.free() {
-            self.reclaim(bus, mem)?;
+            self.reclaim(mem)?;
         }
         if self.tx.needs(s) > self.tx.free() {
             if let Some(c) = &self.csb {
                 c.wait_for_tx(mem)?;
                 // Look again: the card may have sent some before it could see the flag.
-                self.reclaim(bus, mem)?;
+                self.reclaim(mem)?;
             }
             if self.tx.needs(s) > self.tx.free() {
                 return Ok(false);
@@ -253,7 +253,7 @@ impl Driver {
     }
 
     /// Takes back descriptors that were sent.
-    pub fn reclaim(&mut self, _bus: &mut impl Bus, mem: &impl Dma) -> Result<u32, Unmapped> {
+    pub fn reclaim(&mut self, mem: &impl Dma) -> Result<u32, Unmapped> {
         let n = self.tx.reclaim(mem)?;
         if n > 0
             && let Some(c) = &self.csb
@@ -272,7 +272,7 @@ impl Driver {
         self.did.interrupts += 1;
         bus.write(regs::IMC, u32::MAX);
         let got = self.receive(bus, mem)?;
-        self.reclaim(bus, mem)?;
+        self.reclaim(mem)?;
         if why & cause::TXDW != 0 {
             self.combining = match self.combining {
                 Combining::TailPending => {

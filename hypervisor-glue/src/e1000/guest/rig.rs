@@ -1,6 +1,7 @@
 //! A card, its memory and a driver in one process, and the switch's part played by the caller.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use valecast_ring::notify;
 use valecast_switch::frame::{Burst, Entry, Frame, VnetHdr};
@@ -8,7 +9,7 @@ use valecast_switch::frame::{Burst, Entry, Frame, VnetHdr};
 use super::{Bus, Driver, Options, Received, Send};
 use crate::e1000::chip::Chip;
 use crate::e1000::device::{Device, Effects, Settings};
-use crate::e1000::dma::{HeapMemory, Unmapped};
+use crate::e1000::dma::{Dma, HeapMemory, Unmapped};
 use crate::e1000::tx::TxQueue;
 
 /// A chip at a moment, as a bus.
@@ -59,6 +60,7 @@ pub struct Rig {
     pub driver: Driver,
     /// The moment (ns).
     pub now: u64,
+    base: u64,
     burst: Burst,
     /// Whether the worker sleeps until it is kicked.
     asleep: bool,
@@ -85,7 +87,17 @@ impl Rig {
         let driver =
             Driver::start(&mut At { chip: &mut chip, now: 0, effects: Effects::default() }, &mem, options)?;
         let tx = TxQueue::new(device.clone());
-        Ok(Self { chip, tx, device, mem, driver, now: 0, burst: Burst::default(), asleep: false })
+        Ok(Self {
+            chip,
+            tx,
+            device,
+            mem,
+            driver,
+            now: 0,
+            base: options.base,
+            burst: Burst::default(),
+            asleep: false,
+        })
     }
 
     /// The chip as a bus, now.
@@ -158,6 +170,25 @@ impl Rig {
             self.tx.disarm(&self.mem);
         }
         Ok(got)
+    }
+
+    /// The guest looks for frames without an interrupt.
+    pub fn receive(&mut self) -> Result<Vec<Received>, Unmapped> {
+        let mut bus = At { chip: &mut self.chip, now: self.now, effects: Effects::default() };
+        self.driver.receive(&mut bus, &self.mem)
+    }
+
+    /// A word of the driver's CSB.
+    pub fn word(&self, at: u64) -> u32 {
+        let w = self.mem.word32(self.base + at);
+        w.map_or(0, |w| u32::from_le(w.load(Ordering::SeqCst)))
+    }
+
+    /// Writes one, as the guest.
+    pub fn set_word(&self, at: u64, v: u32) {
+        if let Some(w) = self.mem.word32(self.base + at) {
+            w.store(v.to_le(), Ordering::SeqCst);
+        }
     }
 
     /// Whether the worker sleeps.

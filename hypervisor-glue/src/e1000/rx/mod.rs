@@ -189,7 +189,6 @@ impl Device {
         if r.head != started {
             self.set_reg(regs::RDH, r.head);
             state.fresh = true;
-            state.full_at = None;
             if sums.small {
                 state.causes |= cause::SRPD;
             }

@@ -85,7 +85,7 @@ fn filters() {
     assert_eq!(passes(&mut r, group), None);
     assert_eq!(count(&r, "rx_filtered"), 2);
     // The four ways to choose 12 bits of the last two bytes, as drivers compute them.
-    for (mo, hash) in [(0, 0xfb0u32), (1, 0x1f60), (2, 0x3ec0), (3, 0xfb00)] {
+    for (mo, hash) in [(0u32, 0xfb0u32), (1, 0x1f60), (2, 0x3ec0), (3, 0xfb00)] {
         let hash = hash & 0xfff;
         r.bus().write(regs::RCTL, rctl::EN | mo << rctl::MO_SHIFT);
         assert_eq!(passes(&mut r, group), None, "{mo}");
