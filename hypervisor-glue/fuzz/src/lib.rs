@@ -85,7 +85,8 @@ struct Case {
 
 /// A guest that writes anything anywhere, between the worker's steps in any order. Checks that nothing outside guest
 /// memory is touched (by the sanitizer), that every step ends, and the books.
-pub fn e1000_guest(data: &[u8]) {
+/// Returns what the card counted, so that a run can tell how far its cases got.
+pub fn e1000_guest(data: &[u8]) -> Vec<(&'static str, u64)> {
     let b = &mut Bytes(data);
     let shape = b.u8();
     let settings = Settings {
@@ -113,6 +114,14 @@ pub fn e1000_guest(data: &[u8]) {
         step(&mut c, b);
     }
     books(&c);
+    let interrupts = c.device.interrupts();
+    let mut all = c.device.counters.all();
+    all.extend([
+        ("interrupts", interrupts.raised),
+        ("moderated", interrupts.moderated),
+        ("rejected", c.rejected),
+    ]);
+    all
 }
 
 /// A card as a driver leaves it, so that a case begins where it gets interesting.
@@ -125,6 +134,7 @@ fn usable(c: &mut Case) {
         (regs::RCTL, 0x801e),
         (regs::TCTL, 0xa),
         (regs::IMS, u32::MAX),
+        (regs::ITR, 200),
         (csb::REG_CSBAL, 0x1_0000),
         (regs::RDT, 15),
     ] {
@@ -136,7 +146,7 @@ fn usable(c: &mut Case) {
 }
 
 fn step(c: &mut Case, b: &mut Bytes<'_>) {
-    match b.u8() % 12 {
+    match b.u8() % 16 {
         0 => {
             let at = if b.u8() & 1 == 0 { b.u32() } else { u32::from(b.u16()) };
             let len = [1, 2, 4, 8][usize::from(b.u8() & 3)];
@@ -148,6 +158,7 @@ fn step(c: &mut Case, b: &mut Bytes<'_>) {
         1 | 2 => {
             let at = LIVELY[usize::from(b.u8()) % LIVELY.len()];
             let v = match b.u8() & 3 {
+                _ if at == regs::CTRL => b.u32() & if b.u8() & 7 == 0 { u32::MAX } else { !regs::ctrl::RST },
                 0 => b.u32(),
                 1 => place(b) as u32,
                 _ => u32::from(b.u8()),
@@ -174,6 +185,11 @@ fn step(c: &mut Case, b: &mut Bytes<'_>) {
             let _ = c.mem.write(at, &b.u32().to_le_bytes());
         }
         7 | 8 => transmit(c, b),
+        11..=13 => send(c, b),
+        14 => {
+            // The guest's handler.
+            c.chip.read(regs::ICR, c.now);
+        }
         9 | 10 => receive(c, b),
         _ => {
             c.now += u64::from(b.u16()) * 16;
@@ -186,6 +202,52 @@ fn step(c: &mut Case, b: &mut Bytes<'_>) {
     // The line says no more than the causes do.
     if c.device.line() {
         assert_ne!(c.chip.read(regs::ICS, c.now) & regs::cause::INT_ASSERTED, 0);
+    }
+}
+
+/// A guest that (nearly) knows what it does puts some descriptors at the tail of its ring.
+fn send(c: &mut Case, b: &mut Bytes<'_>) {
+    let reg = |c: &Case, at| c.device.reg(at);
+    let len = (reg(c, regs::TDLEN) / 16).max(1);
+    let base = u64::from(reg(c, regs::TDBAH)) << 32 | u64::from(reg(c, regs::TDBAL));
+    let mut tail = reg(c, regs::TDT) % len;
+    for _ in 0..=b.u8() & 15 {
+        let kind = b.u8();
+        let size = if kind & 0x40 == 0 { u64::from(b.u8()) } else { u64::from(b.u16() & 0x3fff) };
+        // EOP mostly, RS, and sometimes IC or TSE, VLE, IDE.
+        let command = 0x09 | b.u8() & b.u8() & 0xc4;
+        let command = u64::from(if kind & 0x30 == 0 { command & !1 } else { command });
+        let special = u64::from(b.u16());
+        let (low, high) = match kind & 3 {
+            0 => (place(b), size | command << 24 | u64::from(b.u8() & 63) << 40 | special << 48),
+            1 => {
+                let of_ip = u64::from(b.u8() & 15) << 8 | 33 << 16 | 14;
+                let l4 = if b.u8() & 1 == 0 { 34 | 50 << 8 } else { u64::from(b.u16()) };
+                let tcp = u64::from(b.u8() & 7) | 0x20;
+                (of_ip | l4 << 32, tcp << 24 | 54 << 40 | u64::from(b.u8()) << 48)
+            }
+            _ => {
+                let popts = u64::from(b.u8() & 3);
+                (place(b), size | 1 << 20 | (command | 0x20) << 24 | popts << 40 | special << 48)
+            }
+        };
+        let at = base.wrapping_add(16 * u64::from(tail));
+        let _ = c.mem.write(at, &low.to_le_bytes());
+        let _ = c.mem.write(at.wrapping_add(8), &high.to_le_bytes());
+        tail = (tail + 1) % len;
+    }
+    if b.u8() & 15 == 0 {
+        // All of the ring.
+        tail = (reg(c, regs::TDH) % len + len - 1) % len;
+    }
+    if reg(c, regs::TCTL) & regs::tctl::EN == 0 {
+        let _ = c.chip.write(regs::TCTL, 0xa, c.now);
+    }
+    let _ = c.chip.write(regs::TDT, tail, c.now);
+    // As a driver with the CSB does.
+    if b.u8() & 1 == 0 {
+        let block = u64::from(reg(c, csb::REG_CSBAL));
+        let _ = c.mem.write(block, &tail.to_le_bytes());
     }
 }
 

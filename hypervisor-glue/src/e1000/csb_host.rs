@@ -66,9 +66,12 @@ impl<'m> HostCsb<'m> {
     /// The block at `base`, if that is guest memory, in one piece and aligned.
     pub fn map<M: Dma + ?Sized>(mem: &'m M, base: u64) -> Option<Self> {
         let p = mem.whole(base, size_of::<Csb>(), Access::Write)?.cast::<[AtomicU32; WORDS]>();
+        if !p.is_aligned() {
+            return None;
+        }
         // SAFETY: aligned (checked), as long as a block, valid while `mem` is borrowed; atomics may be shared with
         // any writer.
-        p.is_aligned().then(|| Self(unsafe { p.as_ref() }))
+        Some(Self(unsafe { p.as_ref() }))
     }
 
     fn load(w: &AtomicU32) -> u32 {

@@ -100,8 +100,11 @@ pub unsafe trait Dma {
     /// A word that guest and device share; `None` also if it is not aligned.
     fn word32(&self, addr: u64) -> Option<&AtomicU32> {
         let p = self.whole(addr, 4, Access::Write)?.cast::<AtomicU32>();
+        if !p.is_aligned() {
+            return None;
+        }
         // SAFETY: aligned (checked), valid while `self` is borrowed, and an atomic may be shared with any writer.
-        p.is_aligned().then(|| unsafe { p.as_ref() })
+        Some(unsafe { p.as_ref() })
     }
 }
 

@@ -85,14 +85,7 @@ impl Batch {
         let octets = len.max(60) as u64 + FCS;
         self.frames = self.frames.saturating_add(n);
         self.octets = self.octets.saturating_add(octets * u64::from(n));
-        let class = match octets {
-            ..=64 => 0,
-            ..=127 => 1,
-            ..=255 => 2,
-            ..=511 => 3,
-            ..=1023 => 4,
-            _ => 5,
-        };
+        let class = [64, 127, 255, 511, 1023].iter().take_while(|most| octets > **most).count();
         self.sizes[class] = self.sizes[class].saturating_add(n);
         if *to == [0xff; 6] {
             self.broadcasts = self.broadcasts.saturating_add(n);
