@@ -34,7 +34,7 @@ fn send_all(r: &mut Rig, n: u16) -> u64 {
         turns += 1;
         assert!(turns < 100_000, "a wake-up was lost at frame {got}");
         for _ in 0..8 {
-            if sent < n && r.send(&Send { bytes: &frame(sent), ..Send::default() }).unwrap() {
+            if sent < n && r.send(&Send { bytes: &frame(sent), ..Send::default() }).expect("guest memory") {
                 sent += 1;
             }
         }
@@ -42,14 +42,14 @@ fn send_all(r: &mut Rig, n: u16) -> u64 {
             assert_eq!(number(&f.bytes), got);
             got += 1;
         }
-        r.interrupt().unwrap();
+        r.interrupt().expect("guest memory");
         r.wait(5_000);
     }
     turns
 }
 
 fn count(r: &Rig, name: &str) -> u64 {
-    r.device.counters.all().into_iter().find(|(n, _)| *n == name).unwrap().1
+    r.device.counters.all().into_iter().find(|(n, _)| *n == name).expect("a counter").1
 }
 
 #[test]

@@ -7,18 +7,19 @@
 use valecast_switch::frame::{Burst, Entry};
 use valecast_switch::port::Tally;
 
-use super::desc::{DD, Written, rx as bits};
 use super::device::{Device, RingRegs};
 use super::dma::{Access, Dma, Ring};
-use super::filter::{Filter, Verdict};
-use super::regs::{self, cause, rctl, rxcsum};
-use super::stats::{Batch, Word};
+use super::filter::Filter;
+use super::regs::{self, cause, rctl};
+use super::stats::Word;
 use crate::csb;
 
 mod checksum;
 mod source;
+mod write;
 
 use source::Source;
+use write::{Sums, Writer};
 
 /// Bytes of the FCS, which guests see unless they have it stripped. The switch knows none: they are 0.
 const FCS: usize = 4;
@@ -250,134 +251,6 @@ impl Device {
     pub fn disarm_room<M: Dma + ?Sized>(&self, mem: &M) {
         if let Some(c) = self.csb(mem) {
             c.disarm_rx();
-        }
-    }
-}
-
-/// What a burst came to.
-#[derive(Default)]
-struct Sums {
-    batch: Batch,
-    bytes: u64,
-    filtered: u64,
-    too_long: u64,
-    lost: u64,
-    dma: u64,
-    small: bool,
-}
-
-impl Sums {
-    fn add_to(&self, d: &Device) {
-        let c = &d.counters;
-        c.rx_frames.add(u64::from(self.batch.frames()));
-        c.rx_bytes.add(self.bytes);
-        c.rx_filtered.add(self.filtered);
-        c.rx_too_long.add(self.too_long);
-        c.rx_no_room.add(self.lost);
-        c.rx_dma_dropped.add(self.dma);
-        c.dma_errors.add(self.dma);
-        d.stats.received(&self.batch);
-        d.stats.add(Word::Roc, self.too_long as u32);
-        d.stats.add(Word::Mpc, self.lost as u32);
-    }
-}
-
-/// Writes frames into a ring.
-struct Writer<'a, M: Dma + ?Sized> {
-    device: &'a Device,
-    mem: &'a M,
-    ring: Ring<'a, M>,
-    shape: Shape,
-}
-
-impl<M: Dma + ?Sized> Writer<'_, M> {
-    fn frame(&mut self, filter: &Filter<'_>, r: &mut RingRegs, f: &Source, sums: &mut Sums) {
-        let (head, len) = (f.first(), f.len());
-        let verdict = filter.verdict(&head);
-        if verdict == Verdict::Refused {
-            sums.filtered += 1;
-            return;
-        }
-        if len > self.shape.most {
-            sums.too_long += 1;
-            return;
-        }
-        let d = self.device;
-        let strip = d.reg(regs::CTRL) & regs::ctrl::VME != 0;
-        let tag = filter.tag(&head).filter(|_| strip && len >= 18);
-        let parts = f.without(if tag.is_some() { 12..16 } else { 0..0 });
-        let total = (len - if tag.is_some() { 4 } else { 0 }).max(LEAST) + self.shape.fcs;
-        let n = total.div_ceil(self.shape.buffer) as u32;
-        if r.pending() < n {
-            sums.lost += 1;
-            return;
-        }
-        let mut last = Written { special: tag.unwrap_or(0), ..Written::default() };
-        last.status = DD
-            | bits::EOP
-            | if tag.is_some() { bits::VP } else { 0 }
-            | if verdict == Verdict::Inexact { bits::PIF } else { 0 };
-        let first = r.head;
-        let Some(copied) = self.copy(r, n, total, &parts) else {
-            // Not even the descriptors are there.
-            sums.dma += 1;
-            r.head = first;
-            return;
-        };
-        if copied {
-            self.look_at(&parts, &mut last);
-            sums.batch.add(&[head[0], head[1], head[2], head[3], head[4], head[5]], len, 1);
-            sums.bytes += len as u64;
-            sums.small |= len + FCS <= d.reg(regs::RSRPD) as usize;
-        } else {
-            sums.dma += 1;
-            last.status |= bits::IXSM;
-            last.errors = bits::RXE;
-        }
-        let mut i = first;
-        for k in 0..n {
-            let done = k as usize * self.shape.buffer;
-            let len = self.shape.buffer.min(total - done) as u16;
-            let w = if k + 1 == n {
-                Written { len, ..last }
-            } else {
-                Written { len, status: DD | bits::IXSM, ..Written::default() }
-            };
-            if self.ring.store_high(i, w.word()).is_none() {
-                d.counters.dma_errors.add(1);
-            }
-            i = if i + 1 == r.len { 0 } else { i + 1 };
-        }
-    }
-
-    /// Data into the next `n` buffers, and the head behind them. Whether all of it was copied; `None` without
-    /// descriptors.
-    fn copy(&self, r: &mut RingRegs, n: u32, total: usize, parts: &source::Parts) -> Option<bool> {
-        let mut whole = true;
-        for k in 0..n {
-            let (addr, _) = self.ring.load(r.head)?;
-            r.head = if r.head + 1 == r.len { 0 } else { r.head + 1 };
-            let at = k as usize * self.shape.buffer;
-            let part = at..(at + self.shape.buffer).min(total);
-            whole &= addr != 0 && parts.copy(self.mem, addr, part).is_ok();
-        }
-        Some(whole)
-    }
-
-    /// Checksums, if the guest wants them looked at.
-    fn look_at(&self, parts: &source::Parts, w: &mut Written) {
-        let want = self.device.reg(regs::RXCSUM);
-        let (ip, l4) = (want & rxcsum::IPOFL != 0, want & rxcsum::TUOFL != 0);
-        if !ip && !l4 {
-            w.status |= bits::IXSM;
-        } else {
-            let seen = checksum::look(parts, ip, l4);
-            w.status |= seen.status;
-            w.errors |= seen.errors;
-        }
-        let start = (want & rxcsum::PCSS) as usize;
-        if start != 0 && start < parts.len() {
-            w.sum = parts.sum(start..parts.len());
         }
     }
 }

@@ -1,8 +1,9 @@
 use super::*;
+use crate::e1000::desc::{DD, rx as bits};
 use crate::e1000::device::Settings;
 use crate::e1000::guest::rig::Rig;
 use crate::e1000::guest::{Bus, Options, Received};
-use crate::e1000::regs::{MTA, RA, RAH_AV, VFTA, ctrl};
+use crate::e1000::regs::{MTA, RA, RAH_AV, VFTA, ctrl, rxcsum};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0xe1, 0, 1];
 

@@ -3,7 +3,7 @@ use crate::e1000::device::Settings;
 use crate::e1000::dma::Dma;
 use crate::e1000::guest::rig::{Rig, Sent, bytes_of};
 use crate::e1000::guest::{Bus, Options, Segmentation, Send};
-use crate::e1000::regs::{ctrl, rctl};
+use crate::e1000::regs::{cause, ctrl, rctl};
 use crate::e1000::sum::{add, fold};
 
 fn rig(options: Options) -> Rig {
