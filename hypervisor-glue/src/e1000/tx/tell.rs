@@ -15,7 +15,7 @@ impl TxQueue {
     }
 
     /// Raises the interrupts that completed frames call for; whether the line was asserted. Comes after
-    /// [`TxQueue::publish`] and a [`notify::settle`].
+    /// [`TxQueue::publish`] and a [`valecast_ring::notify::settle`].
     pub fn wake<M: Dma + ?Sized>(&mut self, mem: &M, now: u64) -> bool {
         let done = std::mem::take(&mut self.done);
         if !done.any {
