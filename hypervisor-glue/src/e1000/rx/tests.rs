@@ -237,3 +237,22 @@ fn interrupts_wait_as_the_guest_asked() {
     r.bus().write(regs::IMS, cause::SRPD);
     assert_eq!(receive(&mut r, &[frame(MAC, 60)]).len(), 2);
 }
+
+/// Two workers deliver: what one puts does not use up what the other claimed.
+#[test]
+fn claims_of_several_workers_stay_apart() {
+    let mut r = rig(Options { descriptors: 16, ..Options::default() });
+    let f = frame(MAC, 60);
+    let mut burst = Burst::default();
+    // SAFETY: `f` outlives the burst.
+    unsafe { burst.push(f.as_ptr(), f.len(), 1) };
+    let list = [Entry { orig: 0, frame: 0 }; 15];
+    assert_eq!(r.device.claim(&r.mem, &burst, &list[..10]), 10);
+    assert_eq!(r.device.claim(&r.mem, &burst, &list[..10]), 5);
+    r.device.put(&r.mem, &burst, &list[..10]);
+    assert_eq!(r.device.claim(&r.mem, &burst, &list[..1]), 0, "the other's five are left");
+    r.device.put(&r.mem, &burst, &list[..5]);
+    assert_eq!(count(&r, "rx_no_room"), 0);
+    r.device.notify(&r.mem, 0);
+    assert_eq!(r.interrupt().unwrap().len(), 15);
+}
