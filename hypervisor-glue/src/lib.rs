@@ -1,9 +1,12 @@
 //! What joins virtual machines to the switch.
 //!
 //! - [`e1000`]: the network card that a guest sees, and the engine behind it;
+//! - [`vfio_user`]: the bus. A server of the vfio-user protocol, through which stock VM monitors plug a device model of
+//!   this process into their VMs;
 //! - [`csb`]: the communication status block (CSB) of "Speeding Up Packet I/O in Virtual Machines",
 //!   section 3.3: the page that a guest's e1000 driver and the device share, so that neither needs an exit
 //!   to tell the other of new descriptors while both are awake.
 
 pub mod csb;
 pub mod e1000;
+pub mod vfio_user;

@@ -1,0 +1,323 @@
+//! The socket: listening, one client at a time, and a loop over epoll.
+//!
+//! Everything waits in one epoll set, so a server can have a thread of its own ([`Server::run`]) or be one descriptor
+//! in another's loop ([`AsFd`], [`Server::turn`]).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, send};
+
+use super::device::Device;
+use super::session::Session;
+use super::stream::{Fill, Stream};
+
+/// Receives from one client before others in the epoll set get their turn.
+const ROUNDS: usize = 16;
+/// Bytes of unsent answers at which no more requests are taken. One batch may add to it at most what its reads ask for.
+const MAX_OUT: usize = 256 * 1024;
+
+const LISTENER: u64 = 0;
+const CLIENT: u64 = 1;
+const RESAMPLE: u64 = 2;
+const STOP: u64 = 3;
+
+/// The socket could not be had or waited for.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Somebody listens there.
+    #[error("{0}: another process listens on this socket; give the port another `socket`")]
+    InUse(PathBuf),
+    /// Something else is there.
+    #[error("{0}: exists and is not a socket; remove it or give the port another `socket`")]
+    NotASocket(PathBuf),
+    /// The system said no.
+    #[error("{what}: {source}")]
+    Os {
+        /// What was being done, to what.
+        what: String,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+fn os<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> ServerError {
+    move |e| ServerError::Os { what: what.into(), source: e.into() }
+}
+
+#[derive(Debug)]
+struct Client {
+    sock: UnixStream,
+    stream: Stream,
+    out: Vec<u8>,
+    sent: usize,
+    blocked: bool,
+    resample: Option<Arc<OwnedFd>>,
+}
+
+/// A device behind a socket.
+#[derive(Debug)]
+pub struct Server<D> {
+    listener: UnixListener,
+    bound: Option<(PathBuf, u64)>,
+    epoll: Epoll,
+    session: Session<D>,
+    client: Option<Client>,
+}
+
+impl<D: Device> Server<D> {
+    /// Listens at `path`; a socket left there by a process that is gone is replaced.
+    pub fn bind(path: &Path, session: Session<D>) -> Result<Self, ServerError> {
+        let listener = match UnixListener::bind(path) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => {
+                clear_stale(path)?;
+                UnixListener::bind(path)
+            }
+            other => other,
+        };
+        let listener = listener.map_err(os(format!("listen on {}", path.display())))?;
+        let inode = std::fs::symlink_metadata(path).map_err(os(format!("{}", path.display())))?.ino();
+        let mut server = Self::from_listener(listener, session)?;
+        server.bound = Some((path.to_owned(), inode));
+        Ok(server)
+    }
+
+    /// Serves who connects to `listener`, whose path is the caller's business.
+    pub fn from_listener(listener: UnixListener, session: Session<D>) -> Result<Self, ServerError> {
+        listener.set_nonblocking(true).map_err(os("make the listening socket non-blocking"))?;
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(os("epoll_create"))?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER)).map_err(os("epoll_ctl"))?;
+        Ok(Self { listener, bound: None, epoll, session, client: None })
+    }
+
+    /// The conversation and its device.
+    pub fn session(&mut self) -> &mut Session<D> {
+        &mut self.session
+    }
+
+    /// Whether a client is connected.
+    pub fn connected(&self) -> bool {
+        self.client.is_some()
+    }
+
+    /// Serves until `stop` is readable.
+    pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<(), ServerError> {
+        self.epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP)).map_err(os("epoll_ctl"))?;
+        let ended = loop {
+            match self.turn(EpollTimeout::NONE) {
+                Ok(false) => {}
+                Ok(true) => break Ok(()),
+                Err(e) => break Err(e),
+            }
+        };
+        self.epoll.delete(stop).map_err(os("epoll_ctl"))?;
+        ended
+    }
+
+    /// Waits for at most `timeout` and does what there is to do; true if told to stop.
+    pub fn turn(&mut self, timeout: EpollTimeout) -> Result<bool, ServerError> {
+        let mut events = [EpollEvent::empty(); 4];
+        let n = match self.epoll.wait(&mut events, timeout) {
+            Err(Errno::EINTR) => 0,
+            other => other.map_err(os("epoll_wait"))?,
+        };
+        let ready = |token| events[..n].iter().any(|e| e.data() == token);
+        // In this order: an interrupt's end before what follows it; a client's end before the next one's arrival.
+        if ready(RESAMPLE) {
+            self.session.resampled();
+        }
+        if ready(CLIENT) {
+            self.serve();
+        }
+        if ready(LISTENER) {
+            self.accept();
+        }
+        Ok(ready(STOP))
+    }
+
+    fn accept(&mut self) {
+        let sock = match self.listener.accept() {
+            Ok((sock, _)) => sock,
+            Err(e) => {
+                if e.kind() != io::ErrorKind::WouldBlock {
+                    tracing::warn!(%e, "a VM could not connect");
+                }
+                return;
+            }
+        };
+        let counters = self.session.bus().counters();
+        if self.client.is_some() {
+            counters.turned_away.add(1);
+            tracing::warn!("a second VM was turned away: this port already has one");
+            return;
+        }
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, CLIENT);
+        let added = sock.set_nonblocking(true).and_then(|()| Ok(self.epoll.add(&sock, event)?));
+        if let Err(e) = added {
+            tracing::warn!(%e, "a VM could not connect");
+            return;
+        }
+        counters.clients.add(1);
+        self.client = Some(Client {
+            sock,
+            stream: Stream::default(),
+            out: Vec::new(),
+            sent: 0,
+            blocked: false,
+            resample: None,
+        });
+    }
+
+    /// Serves the client; if it is gone, or makes no sense, makes room for the next.
+    fn serve(&mut self) {
+        let Some(mut client) = self.client.take() else { return };
+        match client.serve(&mut self.session).and_then(|()| client.rearm(&self.epoll, &self.session)) {
+            Ok(()) => self.client = Some(client),
+            Err(why) => {
+                match why {
+                    Gone::Closed => tracing::info!("the VM disconnected"),
+                    Gone::Broken(what) => {
+                        self.session.bus().counters().broken.add(1);
+                        tracing::warn!("connection to the VM cut: {what}");
+                    }
+                }
+                client.leave(&self.epoll);
+                self.session.detach();
+            }
+        }
+    }
+}
+
+/// Why a client is no more.
+enum Gone {
+    Closed,
+    Broken(String),
+}
+
+impl From<Errno> for Gone {
+    fn from(e: Errno) -> Self {
+        match e {
+            Errno::ECONNRESET | Errno::EPIPE => Self::Closed,
+            e => Self::Broken(e.to_string()),
+        }
+    }
+}
+
+impl Client {
+    fn serve<D: Device>(&mut self, session: &mut Session<D>) -> Result<(), Gone> {
+        for _ in 0..ROUNDS {
+            self.flush()?;
+            // What was received before the answers piled up comes first.
+            while self.out.len() - self.sent < MAX_OUT {
+                match self.stream.message() {
+                    Ok(Some(m)) => session.handle(m, &mut self.out),
+                    Ok(None) => break,
+                    Err(desync) => {
+                        // What could still be answered is.
+                        let _ = self.flush();
+                        return Err(Gone::Broken(desync.to_string()));
+                    }
+                }
+            }
+            self.flush()?;
+            if self.blocked {
+                return Ok(());
+            }
+            match self.stream.fill(self.sock.as_fd())? {
+                Fill::Some => session.bus().counters().receives.add(1),
+                Fill::Empty => return Ok(()),
+                Fill::End => return Err(Gone::Closed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what the socket takes.
+    fn flush(&mut self) -> Result<(), Gone> {
+        use std::os::fd::AsRawFd;
+        self.blocked = false;
+        while self.sent < self.out.len() {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(self.sock.as_raw_fd(), &self.out[self.sent..], flags) {
+                Ok(n) => self.sent += n,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    self.blocked = true;
+                    return Ok(());
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.out.clear();
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// Waits for what comes next: room for answers, or requests; and the guest's end of interrupt.
+    fn rearm<D: Device>(&mut self, epoll: &Epoll, session: &Session<D>) -> Result<(), Gone> {
+        let wanted = if self.blocked { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+        epoll.modify(&self.sock, &mut EpollEvent::new(wanted, CLIENT))?;
+        let now = session.resample();
+        let same = match (&self.resample, now) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            if let Some(old) = self.resample.take() {
+                // It may be one that epoll never took.
+                let _ = epoll.delete(&*old);
+            }
+            if let Some(new) = now {
+                epoll.add(&**new, EpollEvent::new(EpollFlags::EPOLLIN, RESAMPLE))?;
+                self.resample = Some(Arc::clone(new));
+            }
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, epoll: &Epoll) {
+        // Descriptors that the client still holds stay in the set otherwise.
+        if let Some(old) = self.resample.take() {
+            let _ = epoll.delete(&*old);
+        }
+        let _ = epoll.delete(&self.sock);
+    }
+}
+
+impl<D> AsFd for Server<D> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+}
+
+impl<D> Drop for Server<D> {
+    fn drop(&mut self) {
+        if let Some((path, inode)) = &self.bound {
+            // Only if it is still ours.
+            if std::fs::symlink_metadata(path).is_ok_and(|m| m.ino() == *inode) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// Removes a socket that nobody listens on.
+fn clear_stale(path: &Path) -> Result<(), ServerError> {
+    let meta = std::fs::symlink_metadata(path).map_err(os(format!("{}", path.display())))?;
+    if !meta.file_type().is_socket() {
+        return Err(ServerError::NotASocket(path.to_owned()));
+    }
+    match UnixStream::connect(path) {
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(os(format!("remove the old socket {}", path.display())))
+        }
+        _ => Err(ServerError::InUse(path.to_owned())),
+    }
+}

@@ -1,0 +1,11 @@
+//! All unsafe code of the vfio-user server.
+//!
+//! - [`fds`]: descriptors out of a received message;
+//! - [`mapping`]: a piece of guest memory, mapped, and the pointers into it;
+//! - [`sigbus`]: what keeps the process alive if a client cuts that memory off;
+//! - [`published`]: a value that one thread replaces whole under the eyes of others.
+
+pub mod fds;
+pub mod mapping;
+pub mod published;
+pub mod sigbus;
