@@ -1,7 +1,7 @@
-//! The fuzz targets' functions (`fuzz/`), driven by seeded cases.
+//! The e1000's fuzz target (`fuzz/`), driven by seeded cases.
 #![allow(missing_docs)]
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "../fuzz/src/e1000.rs"]
 mod cases;
 
 use std::cell::RefCell;

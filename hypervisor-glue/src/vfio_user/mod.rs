@@ -4,22 +4,23 @@
 //! and eventfds for interrupts as descriptors, and passes on each register access of the guest as a message.
 //! In the order of the data:
 //!
-//! - [`server`]: the socket, one client at a time, epoll;
+//! - [`server`]: the socket, one client at a time, epoll; [`connection`]: that client's requests in and answers out;
 //! - [`stream`]: bytes to messages, many per receive, with their descriptors;
 //! - [`wire`]: the messages' layout; [`version`]: the first one;
 //! - [`session`]: what each message does;
-//! - [`pci`]: configuration space; [`irq`]: INTx and MSI; [`memory`]: guest addresses to pointers;
+//! - [`pci`]: configuration space; [`irq`]: INTx and MSI, and how a client sets them up ([`wiring`]); [`memory`]: guest addresses to pointers;
 //! - [`device`]: what a device model implements ([`Device`]) and what it and its workers are given ([`Bus`]);
 //! - [`sys`]: all unsafe code.
 //!
 //! A client is a stranger. What it may make the server hold is bounded (one buffer, [`wire::MAX_FDS`] descriptors per
 //! message, [`memory::MAX_MAPS`] maps, unsent answers); a request that makes no sense is answered with an errno and
 //! the next one is found; a stream that cannot be followed is cut. Its memory cannot be pulled from under the workers: see
-//! [`sys::sigbus`]. Its eventfds cannot block them: see [`irq`].
+//! [`sys::sigbus`]. Its eventfds cannot block them: see [`wiring`].
 //!
 //! Not spoken, and refused with `ENOTSUP`: migration, dirty pages, ioeventfds for regions, and DMA by message, for a
 //! switch that had to ask for each packet by a message would not be one.
 
+pub mod connection;
 pub mod device;
 pub mod irq;
 pub mod memory;
@@ -30,6 +31,7 @@ pub mod stream;
 pub mod sys;
 pub mod version;
 pub mod wire;
+pub mod wiring;
 
 pub use device::{Bus, Counters, Device};
 pub use irq::Interrupt;

@@ -4,28 +4,21 @@
 //! in another's loop ([`AsFd`], [`Server::turn`]).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{MsgFlags, send};
 
+use super::connection::{Connection, Gone};
 use super::device::Device;
 use super::session::Session;
-use super::stream::{Fill, Stream};
-
-/// Receives from one client before others in the epoll set get their turn.
-const ROUNDS: usize = 16;
-/// Bytes of unsent answers at which no more requests are taken. One batch may add to it at most what its reads ask for.
-const MAX_OUT: usize = 256 * 1024;
 
 const LISTENER: u64 = 0;
-const CLIENT: u64 = 1;
-const RESAMPLE: u64 = 2;
+pub(super) const CLIENT: u64 = 1;
+pub(super) const RESAMPLE: u64 = 2;
 const STOP: u64 = 3;
 
 /// The socket could not be had or waited for.
@@ -51,16 +44,6 @@ fn os<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> ServerEr
     move |e| ServerError::Os { what: what.into(), source: e.into() }
 }
 
-#[derive(Debug)]
-struct Client {
-    sock: UnixStream,
-    stream: Stream,
-    out: Vec<u8>,
-    sent: usize,
-    blocked: bool,
-    resample: Option<Arc<OwnedFd>>,
-}
-
 /// A device behind a socket.
 #[derive(Debug)]
 pub struct Server<D> {
@@ -68,7 +51,7 @@ pub struct Server<D> {
     bound: Option<(PathBuf, u64)>,
     epoll: Epoll,
     session: Session<D>,
-    client: Option<Client>,
+    client: Option<Connection>,
 }
 
 impl<D: Device> Server<D> {
@@ -164,14 +147,7 @@ impl<D: Device> Server<D> {
             return;
         }
         counters.clients.add(1);
-        self.client = Some(Client {
-            sock,
-            stream: Stream::default(),
-            out: Vec::new(),
-            sent: 0,
-            blocked: false,
-            resample: None,
-        });
+        self.client = Some(Connection::new(sock));
     }
 
     /// Serves the client; if it is gone, or makes no sense, makes room for the next.
@@ -191,103 +167,6 @@ impl<D: Device> Server<D> {
                 self.session.detach();
             }
         }
-    }
-}
-
-/// Why a client is no more.
-enum Gone {
-    Closed,
-    Broken(String),
-}
-
-impl From<Errno> for Gone {
-    fn from(e: Errno) -> Self {
-        match e {
-            Errno::ECONNRESET | Errno::EPIPE => Self::Closed,
-            e => Self::Broken(e.to_string()),
-        }
-    }
-}
-
-impl Client {
-    fn serve<D: Device>(&mut self, session: &mut Session<D>) -> Result<(), Gone> {
-        for _ in 0..ROUNDS {
-            self.flush()?;
-            // What was received before the answers piled up comes first.
-            while self.out.len() - self.sent < MAX_OUT {
-                match self.stream.message() {
-                    Ok(Some(m)) => session.handle(m, &mut self.out),
-                    Ok(None) => break,
-                    Err(desync) => {
-                        // What could still be answered is.
-                        let _ = self.flush();
-                        return Err(Gone::Broken(desync.to_string()));
-                    }
-                }
-            }
-            self.flush()?;
-            if self.blocked {
-                return Ok(());
-            }
-            match self.stream.fill(self.sock.as_fd())? {
-                Fill::Some => session.bus().counters().receives.add(1),
-                Fill::Empty => return Ok(()),
-                Fill::End => return Err(Gone::Closed),
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends what the socket takes.
-    fn flush(&mut self) -> Result<(), Gone> {
-        use std::os::fd::AsRawFd;
-        self.blocked = false;
-        while self.sent < self.out.len() {
-            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-            match send(self.sock.as_raw_fd(), &self.out[self.sent..], flags) {
-                Ok(n) => self.sent += n,
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    self.blocked = true;
-                    return Ok(());
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
-        self.out.clear();
-        self.sent = 0;
-        Ok(())
-    }
-
-    /// Waits for what comes next: room for answers, or requests; and the guest's end of interrupt.
-    fn rearm<D: Device>(&mut self, epoll: &Epoll, session: &Session<D>) -> Result<(), Gone> {
-        let wanted = if self.blocked { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
-        epoll.modify(&self.sock, &mut EpollEvent::new(wanted, CLIENT))?;
-        let now = session.resample();
-        let same = match (&self.resample, now) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
-            (None, None) => true,
-            _ => false,
-        };
-        if !same {
-            if let Some(old) = self.resample.take() {
-                // It may be one that epoll never took.
-                let _ = epoll.delete(&*old);
-            }
-            if let Some(new) = now {
-                epoll.add(&**new, EpollEvent::new(EpollFlags::EPOLLIN, RESAMPLE))?;
-                self.resample = Some(Arc::clone(new));
-            }
-        }
-        Ok(())
-    }
-
-    fn leave(&mut self, epoll: &Epoll) {
-        // Descriptors that the client still holds stay in the set otherwise.
-        if let Some(old) = self.resample.take() {
-            let _ = epoll.delete(&*old);
-        }
-        let _ = epoll.delete(&self.sock);
     }
 }
 

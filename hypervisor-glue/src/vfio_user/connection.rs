@@ -1,0 +1,136 @@
+//! One client's connection: batches of requests in, answers out.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::socket::{MsgFlags, send};
+
+use super::device::Device;
+use super::server::{CLIENT, RESAMPLE};
+use super::session::Session;
+use super::stream::{Fill, Stream};
+
+/// Receives from one client before others in the epoll set get their turn.
+const ROUNDS: usize = 16;
+/// Bytes of unsent answers at which no more requests are taken. One batch may add to it at most what its reads ask for.
+const MAX_OUT: usize = 256 * 1024;
+
+/// A connected client.
+#[derive(Debug)]
+pub struct Connection {
+    sock: UnixStream,
+    stream: Stream,
+    out: Vec<u8>,
+    sent: usize,
+    blocked: bool,
+    resample: Option<Arc<OwnedFd>>,
+}
+
+/// Why a client is no more.
+pub enum Gone {
+    /// It closed the connection.
+    Closed,
+    /// What it sent makes no sense.
+    Broken(String),
+}
+
+impl From<Errno> for Gone {
+    fn from(e: Errno) -> Self {
+        match e {
+            Errno::ECONNRESET | Errno::EPIPE => Self::Closed,
+            e => Self::Broken(e.to_string()),
+        }
+    }
+}
+
+impl Connection {
+    /// A client that has not said anything yet.
+    pub fn new(sock: UnixStream) -> Self {
+        let stream = Stream::default();
+        Self { sock, stream, out: Vec::new(), sent: 0, blocked: false, resample: None }
+    }
+
+    /// Takes requests and answers them, as many as there are within reason.
+    pub fn serve<D: Device>(&mut self, session: &mut Session<D>) -> Result<(), Gone> {
+        for _ in 0..ROUNDS {
+            self.flush()?;
+            // What was received before the answers piled up comes first.
+            while self.out.len() - self.sent < MAX_OUT {
+                match self.stream.message() {
+                    Ok(Some(m)) => session.handle(m, &mut self.out),
+                    Ok(None) => break,
+                    Err(desync) => {
+                        // What could still be answered is.
+                        let _ = self.flush();
+                        return Err(Gone::Broken(desync.to_string()));
+                    }
+                }
+            }
+            self.flush()?;
+            if self.blocked {
+                return Ok(());
+            }
+            match self.stream.fill(self.sock.as_fd())? {
+                Fill::Some => session.bus().counters().receives.add(1),
+                Fill::Empty => return Ok(()),
+                Fill::End => return Err(Gone::Closed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what the socket takes.
+    fn flush(&mut self) -> Result<(), Gone> {
+        self.blocked = false;
+        while self.sent < self.out.len() {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            match send(self.sock.as_raw_fd(), &self.out[self.sent..], flags) {
+                Ok(n) => self.sent += n,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    self.blocked = true;
+                    return Ok(());
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.out.clear();
+        self.sent = 0;
+        Ok(())
+    }
+
+    /// Waits for what comes next: room for answers, or requests; and the guest's end of interrupt.
+    pub fn rearm<D: Device>(&mut self, epoll: &Epoll, session: &Session<D>) -> Result<(), Gone> {
+        let wanted = if self.blocked { EpollFlags::EPOLLOUT } else { EpollFlags::EPOLLIN };
+        epoll.modify(&self.sock, &mut EpollEvent::new(wanted, CLIENT))?;
+        let now = session.resample();
+        let same = match (&self.resample, now) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            if let Some(old) = self.resample.take() {
+                // It may be one that epoll never took.
+                let _ = epoll.delete(&*old);
+            }
+            if let Some(new) = now {
+                epoll.add(&**new, EpollEvent::new(EpollFlags::EPOLLIN, RESAMPLE))?;
+                self.resample = Some(Arc::clone(new));
+            }
+        }
+        Ok(())
+    }
+
+    /// Out of the epoll set.
+    pub fn leave(&mut self, epoll: &Epoll) {
+        // Descriptors that the client still holds stay in the set otherwise.
+        if let Some(old) = self.resample.take() {
+            let _ = epoll.delete(&*old);
+        }
+        let _ = epoll.delete(&self.sock);
+    }
+}

@@ -1,0 +1,15 @@
+//! The vfio-user server, from a client's side.
+#![allow(missing_docs)]
+
+#[path = "../../fuzz/src/vfio_user.rs"]
+mod cases;
+mod config;
+mod conversation;
+mod crate_client;
+mod hostile;
+mod interrupts;
+mod memory;
+mod peer;
+mod scratch;
+mod seeded;
+mod sigbus;
