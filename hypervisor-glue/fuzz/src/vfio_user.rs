@@ -12,8 +12,8 @@ use valecast_hypervisor_glue::vfio_user::wire::{
 use zerocopy::{FromBytes, IntoBytes};
 
 #[path = "../../tests/vfio_user/scratch.rs"]
-#[allow(dead_code, reason = "shared with the tests, which use more of it")]
-mod scratch;
+#[allow(missing_docs, reason = "a test's device")]
+pub mod scratch;
 
 use scratch::Scratch;
 
@@ -66,10 +66,8 @@ pub fn vfio_user_session(data: &[u8]) {
             // Anything: whatever the stream makes of it, it must not lose count of its own bytes.
             let n = script.byte().into();
             let bytes = script.bytes(n);
-            if client.garbage(&bytes, fds) {
-                return client.leave();
-            }
-            continue;
+            client.garbage(&bytes, fds);
+            return client.leave();
         }
         let command = [2, 3, 4, 5, 7, 8, 9, 10, 13, 15, 1, 6, 14, 9, 10][usize::from(kind % 16)];
         let flags = match script.byte() % 8 {
@@ -102,7 +100,7 @@ fn descriptors(choice: u8) -> Vec<OwnedFd> {
 /// A body of the right shape with odd numbers, sometimes cut short or too long.
 fn body(command: u16, script: &mut Script<'_>) -> Vec<u8> {
     let mut body = Vec::new();
-    let mut small = |script: &mut Script<'_>, body: &mut Vec<u8>| {
+    let small = |script: &mut Script<'_>, body: &mut Vec<u8>| {
         body.extend_from_slice(&(script.number() as u32).to_ne_bytes());
     };
     match command {
@@ -192,19 +190,18 @@ impl Client {
         answer.flags.get() & ERROR != 0
     }
 
-    /// Sends bytes that may mean anything; true if the stream is lost, or waits for more of a message.
-    fn garbage(&mut self, bytes: &[u8], mut fds: Vec<OwnedFd>) -> bool {
+    /// Sends bytes that may mean anything.
+    fn garbage(&mut self, bytes: &[u8], mut fds: Vec<OwnedFd>) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let n = self.stream.feed(rest, std::mem::take(&mut fds));
             assert!(n > 0, "room, since all whole messages have been taken");
             rest = &rest[n..];
             if self.serve() {
-                return true;
+                return;
             }
         }
         self.answers();
-        true
     }
 
     /// True if the stream is lost.

@@ -97,6 +97,8 @@ impl<D: Device> Session<D> {
             self.bus.counters().refused.add(1);
             return;
         }
+        let fds = m.fds.len();
+        tracing::trace!(command = header.command.get(), size = header.size.get(), flags, fds, body = ?brief(m.body), "message");
         let silent = flags & wire::NO_REPLY != 0;
         let before = out.len();
         let done = if flags & wire::TYPE_MASK == wire::TYPE_COMMAND {
@@ -259,4 +261,9 @@ fn device_info(header: &Header, body: &[u8], out: &mut Vec<u8>) -> Result<(), Er
     };
     wire::reply(out, header, &[info.as_bytes()]);
     Ok(())
+}
+
+/// The first bytes of a body, for traces.
+fn brief(body: &[u8]) -> &[u8] {
+    &body[..body.len().min(48)]
 }

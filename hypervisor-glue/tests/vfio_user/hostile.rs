@@ -19,8 +19,8 @@ fn bad_requests_are_answered_and_the_next_is_found() {
     let ram = guest_memory(0x1000);
     let fd = [ram.as_raw_fd()];
     let good = access(0, 0, 4);
-    for (command, body, fds, why) in [
-        (0, vec![], &[][..], Errno::ENOTSUP),
+    let cases: [(u16, Vec<u8>, &[RawFd], Errno); 30] = [
+        (0, vec![], &[], Errno::ENOTSUP),
         (6, vec![0; 16], &[], Errno::ENOTSUP),
         (11, vec![0; 16], &[], Errno::ENOTSUP),
         (14, vec![], &[], Errno::ENOTSUP),
@@ -50,7 +50,8 @@ fn bad_requests_are_answered_and_the_next_is_found() {
         (WRITE, [good.as_bytes(), &[0; 5]].concat(), &[], Errno::EINVAL),
         (MULTI, vec![0; 7], &[], Errno::EINVAL),
         (RESET, vec![], &fd, Errno::EINVAL),
-    ] {
+    ];
+    for (command, body, fds, why) in cases {
         assert_eq!(
             rig.call(&mut peer, command, &body, fds),
             Err(why),

@@ -149,8 +149,9 @@ fn what_makes_no_sense_is_refused() {
     let raw = fd.as_raw_fd();
     let (r, w) = nix::unistd::pipe().unwrap();
     let file = tempfile::tempfile().unwrap();
-    for (flags, which, data, fds) in [
-        (TRIGGER_FD, MSI, &[][..], &[raw][..]),
+    type Case<'a> = (u32, (u32, u32, u32), &'a [u8], &'a [i32]);
+    let cases: [Case<'_>; 17] = [
+        (TRIGGER_FD, MSI, &[], &[raw]),
         (TRIGGER_FD, (0, 1, 1), &[], &[raw]),
         (TRIGGER_FD, (0, 0, 2), &[], &[raw, raw]),
         (TRIGGER_FD, (0, u32::MAX, 2), &[], &[raw]),
@@ -167,7 +168,8 @@ fn what_makes_no_sense_is_refused() {
         (0x21, INTX, &[], &[raw]),
         (0xffff_ffff, INTX, &[], &[]),
         (UNMASK, (3, 0, 0), &[], &[]),
-    ] {
+    ];
+    for (flags, which, data, fds) in cases {
         let got = rig.set_irqs(&mut peer, flags, which, data, fds);
         assert_eq!(got, Err(Errno::EINVAL), "flags {flags:#x} for {which:?}");
     }

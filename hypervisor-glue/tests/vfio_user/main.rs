@@ -10,6 +10,7 @@ mod hostile;
 mod interrupts;
 mod memory;
 mod peer;
-mod scratch;
 mod seeded;
 mod sigbus;
+
+use cases::scratch;
