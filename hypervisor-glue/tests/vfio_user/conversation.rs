@@ -45,7 +45,7 @@ fn speaks_no_other_version_and_nothing_before_it() {
         version(0, 0, b"{\0"),
         version(0, 0, b"[1]\0\0"),
         version(0, 0, b"{\"capabilities\":{\"max_msg_fds\":-1}}\0"),
-        version(0, 0, &[b' '; 20_000]),
+        version(0, 0, &vec![b' '; 20_000]),
         vec![0, 0, 0],
     ] {
         assert_eq!(rig.call(&mut peer, VERSION, &bad, &[]), Err(Errno::EINVAL), "{bad:?}");

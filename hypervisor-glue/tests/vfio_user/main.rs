@@ -1,5 +1,5 @@
 //! The vfio-user server, from a client's side.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "../../fuzz/src/vfio_user.rs"]
 mod cases;

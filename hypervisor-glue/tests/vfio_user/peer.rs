@@ -182,7 +182,7 @@ impl Peer {
     /// Takes in what has been answered; false if the server has hung up.
     pub fn receive(&mut self) -> bool {
         let mut open = true;
-        let mut chunk = [0; 65536];
+        let mut chunk = vec![0; 65536];
         loop {
             match self.sock.read(&mut chunk) {
                 Ok(0) => {
