@@ -90,7 +90,7 @@ section! { SWITCH "[[switch]]" "One switch." {
 
 section! { PORT "[[switch.port]]" "One port; these keys go with every kind." {
     "name": "name" = "required", "Unique in the switch; 1 to 15 of A-Z a-z 0-9 _ . -";
-    "kind": "\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\" or \"netmap\"" = "required", "What the port connects to.";
+    "kind": "\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\", \"netmap\", \"e1000\" or \"vhost-user\"" = "required", "What the port connects to.";
     "overflow": "\"drop\" or \"backpressure\"" = "(`\"drop\"`; `\"backpressure\"` for pcap)", "Without room, frames for this port are dropped and counted, or wait with their sender.";
     "mac_limit": "0..=4194304" = "0", "Most addresses learned on this port; 0 is no limit of its own.";
     "allowed_macs": "array of MAC addresses" = "[]", "Source addresses the port may send from; empty allows any.";
@@ -160,6 +160,27 @@ section! { NETMAP_PORT "[[switch.port]]" kind "netmap" "A port of a real netmap,
     "device": "path" = "\"/dev/netmap\"", "The device.";
 }}
 
+section! { E1000 "[[switch.port]]" kind "e1000" "A network card (Intel 82540EM) in a virtual machine, which a VM monitor plugs in over vfio-user." {
+    "socket": "path" = "(`<switch>.<port>.vm` in `run_dir`)", "Socket that VM monitors connect to, from `run_dir` on if it is no absolute path; it gets the switch's `socket_mode`, `socket_owner` and `socket_group`.";
+    "mac": "MAC address" = "(made from the names of switch and port)", "Address of the card.";
+    "mtu": "68..=16110" = "(whatever the guest sets up)", "Longest IP packet that is delivered to the guest.";
+    "moderation": "true or false" = "true", "Moderate interrupts as the guest asks.";
+    "itr": "0..=65535" = "0", "Least time between two interrupts in units of 256 ns, whatever the guest asks; 0 is none.";
+    "tx_idle_polls": "0..=1000000" = "64", "Looks at an empty transmit ring before the guest is asked to tell of new frames (CSB).";
+    "csb": "true or false" = "false", "Tell the guest that the card knows the CSB.";
+    "allow_users": "array of names or numbers" = "[]", "Users whose VMs may open the port; this and `allow_groups` empty: whoever may open the socket.";
+    "allow_groups": "array of names or numbers" = "[]", "Groups whose members' VMs may open the port.";
+}}
+
+section! { VHOST_USER "[[switch.port]]" kind "vhost-user" "A virtio-net device in a virtual machine, which a VM monitor plugs in over vhost-user." {
+    "socket": "path" = "(`<switch>.<port>.vm` in `run_dir`)", "Socket that VM monitors connect to, from `run_dir` on if it is no absolute path; it gets the switch's `socket_mode`, `socket_owner` and `socket_group`.";
+    "mtu": "68..=65521" = "none", "MTU that the guest is told of; none: it is not told.";
+    "queues": "1..=16" = "1", "Most pairs of queues.";
+    "offload": "true or false" = "true", "Let either side leave checksums and segmentation to the other.";
+    "allow_users": "array of names or numbers" = "[]", "Users whose VMs may open the port; this and `allow_groups` empty: whoever may open the socket.";
+    "allow_groups": "array of names or numbers" = "[]", "Groups whose members' VMs may open the port.";
+}}
+
 section! { STATIC "[[switch.static]]" "A forwarding entry that neither ages nor moves." {
     "mac": "MAC address" = "required", "Unicast destination; unique together with `vlan`.";
     "port": "port" = "required", "Where its frames go.";
@@ -193,10 +214,11 @@ section! { BUCKET "a bucket: { port = … }" "One destination of a group, an ele
 }}
 
 /// The sections that belong to one port kind, in the order messages list the kinds.
-pub(crate) static KINDS: [&Section; 8] = [&RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &NETMAP_PORT];
+pub(crate) static KINDS: [&Section; 10] =
+    [&RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &NETMAP_PORT, &E1000, &VHOST_USER];
 
 /// Every section, in the order of a file.
-pub static SECTIONS: [&Section; 18] = [
+pub static SECTIONS: [&Section; 20] = [
     &FILE,
     &API,
     &NETMAP,
@@ -210,6 +232,8 @@ pub static SECTIONS: [&Section; 18] = [
     &NULL,
     &PATCH,
     &NETMAP_PORT,
+    &E1000,
+    &VHOST_USER,
     &STATIC,
     &MIRROR,
     &METER,

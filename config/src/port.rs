@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::ser::SerializeMap;
@@ -119,9 +119,23 @@ pub enum PortKind {
     Patch(PatchPort),
     /// A port of a real netmap.
     Netmap(NetmapPort),
+    /// An e1000 in a virtual machine, over vfio-user.
+    E1000(E1000Port),
+    /// A virtio-net device in a virtual machine, over vhost-user.
+    #[serde(rename = "vhost-user")]
+    VhostUser(VhostUserPort),
 }
 
 impl PortKind {
+    /// The socket that VM monitors connect to, if the file names one.
+    pub fn socket(&self) -> Option<&Path> {
+        match self {
+            Self::E1000(p) => p.socket.as_deref(),
+            Self::VhostUser(p) => p.socket.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The word for this kind in TOML, messages and metrics.
     pub fn name(&self) -> &'static str {
         match self {
@@ -133,6 +147,8 @@ impl PortKind {
             Self::Null => "null",
             Self::Patch(_) => "patch",
             Self::Netmap(_) => "netmap",
+            Self::E1000(_) => "e1000",
+            Self::VhostUser(_) => "vhost-user",
         }
     }
 }
@@ -314,6 +330,58 @@ pub struct NetmapPort {
     pub interface: String,
     /// The device. Default `/dev/netmap`.
     pub device: PathBuf,
+}
+
+/// Keys of `kind = "e1000"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct E1000Port {
+    /// Socket that VM monitors connect to. Default: `<switch>.<port>.vm` in `run_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// Address in the card's EEPROM. Default: made from the names of switch and port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Longest IP packet in bytes, 68 to 16110. Default: whatever the guest sets up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Whether interrupts are moderated as the guest asks. Default true.
+    pub moderation: bool,
+    /// Least time between two interrupts, in units of 256 ns, as the card's register has it; what the guest
+    /// asks for counts where it is longer. Default 0.
+    pub itr: u16,
+    /// Looks at a transmit ring that is empty before the guest is asked to tell of new frames (CSB). Default 64.
+    pub tx_idle_polls: u32,
+    /// Whether the card tells the guest that it knows the CSB. Default false.
+    pub csb: bool,
+    /// Users, by name or number, whose VMs may open the port. Empty, and no groups either: whoever may open
+    /// the socket.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_users: Vec<String>,
+    /// Groups, by name or number, whose members' VMs may open the port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_groups: Vec<String>,
+}
+
+/// Keys of `kind = "vhost-user"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VhostUserPort {
+    /// Socket that VM monitors connect to. Default: `<switch>.<port>.vm` in `run_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<PathBuf>,
+    /// Longest IP packet in bytes that the guest is told of, 68 to 65521. Default: not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Most pairs of queues, 1 to 16. Default 1.
+    pub queues: u16,
+    /// Whether checksums and segmentation may be left to the other side, in both directions. Default true.
+    pub offload: bool,
+    /// Users, by name or number, whose VMs may open the port. Empty, and no groups either: whoever may open
+    /// the socket.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_users: Vec<String>,
+    /// Groups, by name or number, whose members' VMs may open the port.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_groups: Vec<String>,
 }
 
 /// An IP address with its prefix length, written `10.0.0.1/24`.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -55,6 +55,21 @@ fn every_key_arrives() {
     assert_eq!(vale0.mirrors[0].direction, Direction::In);
     assert_eq!((vale0.meters[0].burst, vale0.meters[0].mode), (1_250_000, MeterMode::Shape));
     assert_eq!(vale0.groups[0].buckets[1].set_dst, Some(Mac([2, 0, 0, 0, 0, 10])));
+
+    let [.., vm1, vm2] = vale1.ports.as_slice() else { panic!("two VM ports") };
+    let PortKind::E1000(card) = &vm1.kind else { panic!("e1000") };
+    assert_eq!(
+        (card.mtu, card.itr, card.tx_idle_polls, card.moderation, card.csb),
+        (Some(9000), 100, 0, false, true)
+    );
+    assert_eq!(
+        (vm1.kind.socket(), card.mac),
+        (Some(Path::new("/run/vm1.sock")), Some(Mac([2, 0, 0, 0, 0, 17])))
+    );
+    assert_eq!(card.allow_users, ["root"]);
+    let PortKind::VhostUser(virtio) = &vm2.kind else { panic!("vhost-user") };
+    assert_eq!((&virtio.socket, virtio.queues, virtio.mtu, virtio.offload), (&None, 4, Some(1400), false));
+    assert_eq!(virtio.allow_groups, ["0"]);
 
     // vale1 says nothing: everything at its default.
     assert_eq!((vale1.workers, vale1.burst, vale1.fdb_entries), (1, 256, 65536));

@@ -110,10 +110,9 @@ fn switch() {
 
 #[test]
 fn common_keys_of_ports() {
-    let kinds =
-        "expected \"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\" or \"netmap\"";
+    let kinds = "expected \"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\", \"netmap\", \"e1000\" or \"vhost-user\"";
     port("kind = \"vxlan\"", (5, 8), "unknown port kind \"vxlan\"", kinds);
-    let help = "add `kind = …` (\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\" or \"netmap\")";
+    let help = "add `kind = …` (\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\", \"netmap\", \"e1000\" or \"vhost-user\")";
     port("", (3, 1), "[[switch.port]] needs `kind`", help);
     let null = |key: &str, place, message: &str, help: &str| {
         port(&format!("kind = \"null\"\n{key}"), place, message, help);

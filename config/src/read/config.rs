@@ -26,6 +26,7 @@ pub(super) const LEAST_MEMORY: u64 = 64 * 1024;
 pub(super) struct ReadSwitch {
     pub switch: Switch,
     patches: Vec<(String, PatchPort, Span)>,
+    sockets: Vec<(PathBuf, Span)>,
 }
 
 pub(super) fn config(file: &mut Reader<'_>) -> Config {
@@ -60,6 +61,7 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
     }
     file.finish();
     patches(&switches, file.sink);
+    sockets(&switches, file.sink);
     Config { run_dir, api_listen, netmap, switches: switches.into_iter().map(|read| read.switch).collect() }
 }
 
@@ -94,12 +96,18 @@ pub(super) fn switch(r: &mut Reader<'_>) -> ReadSwitch {
     let max_buckets = r.or("max_buckets", 32, int(1..=1024));
 
     let (mut ports, mut patches, mut port_names) = (Vec::new(), Vec::new(), Unique::default());
+    let mut vm_sockets = Vec::new();
     for mut reader in r.tables("port", &PORT) {
         let port = port::port(&mut reader);
         unique_name(&mut port_names, &reader, "port");
         if let PortKind::Patch(patch) = &port.kind {
             let peer = reader.at("peer").map_or(reader.span.clone(), |at| at.span());
             patches.push((port.name.clone(), patch.clone(), peer));
+        }
+        if let Some(path) = port.kind.socket()
+            && let Some(at) = reader.at("socket")
+        {
+            vm_sockets.push((path.to_owned(), at.span()));
         }
         ports.push(port);
     }
@@ -160,7 +168,7 @@ pub(super) fn switch(r: &mut Reader<'_>) -> ReadSwitch {
         groups,
     };
     r.finish();
-    ReadSwitch { switch, patches }
+    ReadSwitch { switch, patches, sockets: vm_sockets }
 }
 
 /// Remembers the name in a table that was just read; a missing or non-text one is already reported.
@@ -190,6 +198,17 @@ fn mode(at: At<'_>) -> Option<u32> {
     let bits = Some(text).filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
     let bits = bits.and_then(|t| u32::from_str_radix(t, 8).ok()).filter(|bits| *bits <= 0o777);
     bits.or_else(|| at.refuse(format!("`{}` cannot be {text:?}", at.key), format!("expected {expected}")))
+}
+
+/// Checks that no two ports listen at one socket.
+fn sockets(switches: &[ReadSwitch], sink: &Sink<'_>) {
+    let mut seen = BTreeMap::new();
+    for (path, span) in switches.iter().flat_map(|read| &read.sockets) {
+        if let Some(first) = seen.insert(path, span.start) {
+            let help = format!("first used on line {}; each port needs its own", sink.line(first));
+            sink.report(span, format!("socket {path:?} is already used"), help);
+        }
+    }
 }
 
 /// Checks that patch ports come in pairs that name each other.

@@ -8,8 +8,8 @@ use super::config::{LEAST_MEMORY, MOST_MEMORY};
 use super::tables::{BURST, MODES};
 use crate::keys::KINDS;
 use crate::port::{
-    IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit, RingPort,
-    TapPort, Timing, Vlan, XdpMode, XdpPort,
+    E1000Port, IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit,
+    RingPort, TapPort, Timing, VhostUserPort, Vlan, XdpMode, XdpPort,
 };
 use crate::reader::Reader;
 use crate::valid::{MeterMode, default_burst};
@@ -17,6 +17,9 @@ use crate::value::{
     At, account, boolean, int, is_name, list, name, one_of, parsed, positive, rate, size, string, unicast,
     word,
 };
+
+/// Bytes of `sun_path` (unix(7)) without the zero at its end.
+const MAX_SOCKET: usize = 107;
 
 pub(super) fn port(r: &mut Reader<'_>) -> Port {
     let kind = r.need("kind", kind);
@@ -48,6 +51,8 @@ pub(super) fn port(r: &mut Reader<'_>) -> Port {
             Some("pcap") => PortKind::Pcap(pcap(r)),
             Some("patch") => PortKind::Patch(patch(r)),
             Some("netmap") => PortKind::Netmap(netmap(r)),
+            Some("e1000") => PortKind::E1000(e1000(r)),
+            Some("vhost-user") => PortKind::VhostUser(vhost_user(r)),
             _ => PortKind::Null,
         },
         name,
@@ -235,6 +240,42 @@ fn netmap(r: &Reader<'_>) -> NetmapPort {
     });
     let device = r.or("device", PathBuf::from("/dev/netmap"), |at| string(at).map(PathBuf::from));
     NetmapPort { interface: interface.unwrap_or_default(), device }
+}
+
+fn e1000(r: &Reader<'_>) -> E1000Port {
+    E1000Port {
+        socket: r.get("socket", socket),
+        mac: r.get("mac", unicast),
+        mtu: r.get("mtu", int(68..=16110)),
+        moderation: r.or("moderation", true, boolean),
+        itr: r.or("itr", 0, int(0..=65535)),
+        tx_idle_polls: r.or("tx_idle_polls", 64, int(0..=1_000_000)),
+        csb: r.or("csb", false, boolean),
+        allow_users: r.or("allow_users", Vec::new(), list(account)),
+        allow_groups: r.or("allow_groups", Vec::new(), list(account)),
+    }
+}
+
+fn vhost_user(r: &Reader<'_>) -> VhostUserPort {
+    VhostUserPort {
+        socket: r.get("socket", socket),
+        mtu: r.get("mtu", int(68..=65521)),
+        queues: r.or("queues", 1, int(1..=16)),
+        offload: r.or("offload", true, boolean),
+        allow_users: r.or("allow_users", Vec::new(), list(account)),
+        allow_groups: r.or("allow_groups", Vec::new(), list(account)),
+    }
+}
+
+/// A path that a socket's address has room for.
+fn socket(at: At<'_>) -> Option<PathBuf> {
+    let text = string(at)?;
+    if !text.is_empty() && text.len() <= MAX_SOCKET {
+        return Some(PathBuf::from(text));
+    }
+    let help =
+        format!("expected a path of 1 to {MAX_SOCKET} bytes, which is what the address of a socket holds");
+    at.refuse(format!("a socket cannot have a path of {} bytes", text.len()), help)
 }
 
 /// The peer is checked once all switches are read; one that could not be read stays empty.
