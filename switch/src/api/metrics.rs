@@ -199,6 +199,14 @@ impl Collector for Figures {
             });
             page.counters(name, help, rows)?;
         }
+        let rows = ports().flat_map(|(s, p)| {
+            p.device.iter().map(move |(what, n)| {
+                let mut labels = port_labels(s, p);
+                labels.push(("counter", what.clone()));
+                (labels, *n)
+            })
+        });
+        page.counters("port_device", "What the port's device counts, of ports that have one", rows)?;
         for (name, help, figure) in SWITCH_COUNTERS {
             page.counters(name, help, switches().map(|s| (vec![("switch", s.switch.clone())], figure(s))))?;
         }

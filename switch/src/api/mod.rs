@@ -1,7 +1,6 @@
 //! The control API: HTTP/JSON on one Unix socket per switch, and for reading only on TCP.
 //!
 //! - `server`: the thread and its sockets; they follow the switches when the configuration is reloaded;
-//! - `socket`: a control socket with the mode and owner that are configured;
 //! - `routes`: what can be asked, in one table; `openapi.json` describes it and a test compares the two;
 //! - `handlers`: what is done then. All of them leave the runtime's thread, since the switch's lock may be
 //!   held while a port is being attached;
@@ -23,7 +22,6 @@ mod handlers;
 mod metrics;
 mod routes;
 mod server;
-mod socket;
 
 #[cfg(test)]
 mod tests;

@@ -14,9 +14,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use valecast_config::{ConfigAction, SocketAccess};
 
-use super::socket::{SocketFile, bind_control, fail};
 use super::{Api, Scope, metrics, routes};
-use crate::daemon::{Daemon, DaemonError};
+use crate::daemon::{Daemon, DaemonError, SocketFile, bind_stream, fail};
 
 /// How long answers that are under way may take when the API stops.
 const GRACE: Duration = Duration::from_secs(1);
@@ -44,7 +43,7 @@ pub fn serve(daemon: Daemon) -> Result<ApiHandle, DaemonError> {
     std::fs::create_dir_all(&run_dir).map_err(|e| fail(&run_dir, "cannot make the directory", e))?;
     let mut bound = Vec::new();
     for (switch, access) in switches(&daemon) {
-        let (file, listener) = bind_control(&Daemon::control_socket(&run_dir, &switch), &access)?;
+        let (file, listener) = bind_stream(&Daemon::control_socket(&run_dir, &switch), &access)?;
         bound.push((switch, file, listener));
     }
     let tcp = daemon.loaded().api_listen.map(|address| {
@@ -208,7 +207,7 @@ impl Supervisor {
             if self.served.contains_key(&switch) {
                 continue;
             }
-            match bind_control(&Daemon::control_socket(self.daemon.run_dir(), &switch), &access) {
+            match bind_stream(&Daemon::control_socket(self.daemon.run_dir(), &switch), &access) {
                 Ok((file, listener)) => self.serve((switch, file, listener)),
                 Err(e) => tracing::error!(switch, "no control socket: {e}"),
             }

@@ -182,7 +182,7 @@ fn reload_brings_and_takes_sockets() {
 fn a_second_daemon_is_refused_and_nothing_stays_behind() {
     let house = House::new("", TWO_PORTS);
     let second = serve(house.daemon.clone()).err().unwrap().to_string();
-    assert!(second.contains("another daemon serves this switch"), "{second}");
+    assert!(second.contains("another process listens there"), "{second}");
     let socket = house.socket("vale0");
     assert!(socket.exists());
     let dir = house.dir.path().to_owned();

@@ -57,14 +57,6 @@ impl Listener {
             let path = run_dir.clone();
             move |source| DaemonError::Socket { path, what, source }
         };
-        std::fs::create_dir_all(&run_dir).map_err(at("cannot make the directory"))?;
-        let owner = std::fs::metadata(&run_dir).map_err(at("cannot look at the directory"))?.uid();
-        if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
-            // Its owner could put other sockets in place of ours.
-            return Err(at("the directory belongs to somebody else")(
-                std::io::ErrorKind::PermissionDenied.into(),
-            ));
-        }
         let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map_err(|e| at("eventfd")(e.into()))?;
         let (wake, stop) = (Arc::new(wake), Arc::new(AtomicBool::new(false)));
@@ -105,6 +97,20 @@ impl Listener {
         let _ = self.wake.write(1);
         Ok(())
     }
+}
+
+/// Makes the directory of the sockets, if it is not there.
+pub(super) fn make_run_dir(run_dir: &Path) -> Result<(), DaemonError> {
+    let at = |what| move |source| DaemonError::Socket { path: run_dir.to_owned(), what, source };
+    std::fs::create_dir_all(run_dir).map_err(at("cannot make the directory"))?;
+    let owner = std::fs::metadata(run_dir).map_err(at("cannot look at the directory"))?.uid();
+    if owner != 0 && owner != nix::unistd::geteuid().as_raw() {
+        // Its owner could put other sockets in place of ours.
+        return Err(at("the directory belongs to somebody else")(
+            std::io::ErrorKind::PermissionDenied.into(),
+        ));
+    }
+    Ok(())
 }
 
 fn connects(path: &Path) -> bool {

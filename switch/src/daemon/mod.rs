@@ -4,24 +4,30 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 
 use valecast_config::{Action, Config, ConfigAction, Mirror, Port, diff_config};
 
 use crate::netmap;
+use crate::port::outside::{Kinds, Outside};
 use crate::port::patch;
 use crate::switch::{Switch, SwitchError};
 
 mod listen;
+mod socket;
 mod stranger;
 
 pub use listen::Listener;
 pub(crate) use listen::{bind_socket, set_access};
+pub use socket::SocketFile;
+pub(crate) use socket::{bind_stream, fail};
 pub(crate) use stranger::{bury, hear};
 
 /// How often and after what time it is looked whether a socket is gone.
 const SOCKET_TRIES: u32 = 2000;
 const SOCKET_TRY: std::time::Duration = std::time::Duration::from_millis(1);
+/// How often a port's thread looks whether it may change the port now.
+pub(crate) const TRY_AGAIN: std::time::Duration = std::time::Duration::from_millis(1);
 
 /// Why a daemon could not start or reload.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +66,8 @@ pub struct Daemon(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     run_dir: PathBuf,
+    /// What its switches share for ports of others' kinds.
+    outside: Arc<Outside>,
     /// Called when switches come or go by themselves.
     changed: Mutex<Option<Box<dyn Fn() + Send>>>,
 }
@@ -73,17 +81,48 @@ struct State {
     netmap: Option<netmap::Service>,
 }
 
+/// A daemon, seen from the ports it serves.
+pub(crate) struct Home(Weak<Shared>);
+
+impl Home {
+    /// Works with one switch, unless the lock is held now (`None`). What `f` holds is taken when it runs. Inside, `None`
+    /// means that there is no such switch.
+    pub(crate) fn try_with<T, F: FnOnce(&mut Switch) -> T>(
+        &self,
+        switch: &str,
+        f: &mut Option<F>,
+    ) -> Option<Option<T>> {
+        let Some(shared) = self.0.upgrade() else { return Some(None) };
+        let mut state = match shared.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(state.switches.get_mut(switch).and_then(|s| f.take().map(|f| f(s))))
+    }
+}
+
 impl Daemon {
     /// Starts all switches of `config`. `file` is what a reload reads.
     pub fn start(config: Config, file: Option<PathBuf>) -> Result<Self, DaemonError> {
+        Self::start_with(config, file, Kinds::default())
+    }
+
+    /// As [`Daemon::start`], with further kinds of ports.
+    pub fn start_with(config: Config, file: Option<PathBuf>, kinds: Kinds) -> Result<Self, DaemonError> {
+        let run_dir = config.run_dir.clone();
+        listen::make_run_dir(&run_dir)?;
+        let home = Arc::new(OnceLock::new());
+        let outside = Arc::new(Outside { kinds, run_dir: run_dir.clone(), home: home.clone() });
         let mut switches = BTreeMap::new();
         for s in &config.switches {
-            switches.insert(s.name.clone(), Switch::start(s.clone())?);
+            switches.insert(s.name.clone(), Switch::start(s.clone(), outside.clone())?);
         }
-        let run_dir = config.run_dir.clone();
         let mut state = State { switches, loaded: config, file, listener: None, netmap: None };
         state.join_patches();
-        let me = Self(Arc::new(Shared { state: Mutex::new(state), run_dir, changed: Mutex::new(None) }));
+        let shared = Shared { state: Mutex::new(state), run_dir, outside, changed: Mutex::new(None) };
+        let me = Self(Arc::new(shared));
+        let _ = home.set(Home(Arc::downgrade(&me.0)));
         let listener = Listener::start(&me)?;
         me.lock().listener = Some(listener);
         let netmap = netmap::Service::start(&me)?;
@@ -113,7 +152,7 @@ impl Daemon {
                 Err(_) => valecast_config::parse_switch(name, "name = \"x\"\n")
                     .map(|cfg| valecast_config::Switch { name: name.to_owned(), ..cfg })?,
             };
-            state.switches.insert(name.to_owned(), Switch::start(cfg)?);
+            state.switches.insert(name.to_owned(), Switch::start(cfg, self.0.outside.clone())?);
             let State { listener, switches, .. } = &mut *state;
             if let Some(Err(e)) = listener.as_ref().map(|l| l.refresh(switches, &self.0.run_dir)) {
                 switches.remove(name);
@@ -206,11 +245,11 @@ impl Daemon {
         let file = state.file.clone().ok_or(DaemonError::NoFile)?;
         let new = Config::load(&file)?;
         let before = state.loaded.clone();
-        let actions = state.reload(&new)?;
+        let actions = state.reload(&new, &self.0.outside)?;
         let State { listener, switches, .. } = &mut *state;
         if let Some(Err(e)) = listener.as_ref().map(|l| l.refresh(switches, &self.0.run_dir)) {
             // A new switch without its socket is of no use: back to what was.
-            state.reload(&before)?;
+            state.reload(&before, &self.0.outside)?;
             return Err(e);
         }
         Ok(actions)
@@ -282,13 +321,13 @@ impl State {
         }
     }
 
-    fn reload(&mut self, new: &Config) -> Result<Vec<ConfigAction>, DaemonError> {
+    fn reload(&mut self, new: &Config, outside: &Arc<Outside>) -> Result<Vec<ConfigAction>, DaemonError> {
         let actions = diff_config(&self.loaded, new)?;
         let before: BTreeMap<_, _> =
             self.switches.iter().map(|(n, s)| (n.clone(), s.config_view())).collect();
         for a in &actions {
-            if let Err(e) = self.apply(a.clone()) {
-                self.restore(&before);
+            if let Err(e) = self.apply(a.clone(), outside) {
+                self.restore(&before, outside);
                 return Err(e);
             }
         }
@@ -297,10 +336,10 @@ impl State {
         Ok(actions)
     }
 
-    fn apply(&mut self, action: ConfigAction) -> Result<(), DaemonError> {
+    fn apply(&mut self, action: ConfigAction, outside: &Arc<Outside>) -> Result<(), DaemonError> {
         match action {
             ConfigAction::AddSwitch(s) => {
-                self.switches.insert(s.name.clone(), Switch::start(s)?);
+                self.switches.insert(s.name.clone(), Switch::start(s, outside.clone())?);
             }
             ConfigAction::RemoveSwitch(name) => {
                 self.switches.remove(&name);
@@ -333,13 +372,13 @@ impl State {
     }
 
     /// Undoes what a failed reload did: brings every switch back to what it was.
-    fn restore(&mut self, before: &BTreeMap<String, valecast_config::Switch>) {
+    fn restore(&mut self, before: &BTreeMap<String, valecast_config::Switch>, outside: &Arc<Outside>) {
         self.switches.retain(|name, _| before.contains_key(name));
         for (name, was) in before {
             let undone = match self.switches.get(name).map(Switch::config_view) {
-                None => self.apply(ConfigAction::AddSwitch(was.clone())),
+                None => self.apply(ConfigAction::AddSwitch(was.clone()), outside),
                 Some(now) => match valecast_config::diff(&now, was) {
-                    Ok(steps) => self.apply(ConfigAction::Change(name.clone(), steps)),
+                    Ok(steps) => self.apply(ConfigAction::Change(name.clone(), steps), outside),
                     Err(e) => Err(e.into()),
                 },
             };

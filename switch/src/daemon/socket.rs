@@ -1,7 +1,8 @@
-//! A switch's control socket in the file system.
+//! A stream socket in the file system.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -9,10 +10,11 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use valecast_config::SocketAccess;
 
-use crate::daemon::{DaemonError, set_access};
+use super::{DaemonError, set_access};
 
 /// The socket's file. Dropping it removes the file.
-pub(super) struct SocketFile(PathBuf);
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -20,14 +22,17 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds a control socket. Nobody can connect before it has its mode and owner.
-pub(super) fn bind_control(
+/// Binds a socket; one that nobody listens at any more is replaced. Nobody can connect before it has its mode and owner.
+pub(crate) fn bind_stream(
     path: &Path,
     access: &SocketAccess,
 ) -> Result<(SocketFile, UnixListener), DaemonError> {
     let at = |what| move |e: Errno| fail(path, what, e.into());
     if UnixStream::connect(path).is_ok() {
-        return Err(at("another daemon serves this switch")(Errno::EADDRINUSE));
+        return Err(at("another process listens there")(Errno::EADDRINUSE));
+    }
+    if std::fs::symlink_metadata(path).is_ok_and(|m| !m.file_type().is_socket()) {
+        return Err(at("what is there is no socket")(Errno::EEXIST));
     }
     let _ = std::fs::remove_file(path);
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -41,6 +46,6 @@ pub(super) fn bind_control(
 }
 
 /// An error about something at a path or address.
-pub(super) fn fail(path: impl Into<PathBuf>, what: &'static str, source: io::Error) -> DaemonError {
+pub(crate) fn fail(path: impl Into<PathBuf>, what: &'static str, source: io::Error) -> DaemonError {
     DaemonError::Socket { path: path.into(), what, source }
 }

@@ -10,6 +10,7 @@ use crate::frame::{Burst, Entry};
 
 pub mod netmap;
 pub mod null;
+pub mod outside;
 pub mod packet;
 pub(crate) mod patch;
 pub mod pcap;
@@ -85,6 +86,8 @@ pub struct About {
     pub memory: u64,
     /// Frames that the kernel dropped before the switch had them or after it gave them, by cause.
     pub kernel_drops: Vec<(&'static str, u64)>,
+    /// What its device counts, of ports that have one.
+    pub counters: Vec<(&'static str, u64)>,
 }
 
 /// A destination of frames.

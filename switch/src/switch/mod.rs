@@ -19,6 +19,7 @@ use crate::clock;
 use crate::counters::{Count, PortStats, Sums};
 use crate::fdb::Fdb;
 use crate::meter::Meter;
+use crate::port::outside::{Outside, Serving};
 use crate::port::{Egress, OpenError};
 use crate::tables::{PortId, Tables};
 use crate::worker::{Command, Setup, Worker};
@@ -29,7 +30,7 @@ mod ports;
 pub mod show;
 
 pub use ports::Client;
-pub(crate) use ports::over_rings;
+pub(crate) use ports::{may, over_rings};
 
 /// Why a change was refused. Nothing was changed then.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +134,7 @@ pub struct Switch {
     /// Attachments so far; each has its number.
     attachments: u64,
     started: u64,
+    outside: Arc<Outside>,
 }
 
 struct Handle {
@@ -150,6 +152,8 @@ struct PortState {
     /// Made for one client and gone with it.
     temporary: bool,
     ring_resets: u64,
+    /// What waits for its other side, of kinds that live above.
+    serving: Option<Serving>,
 }
 
 struct Attached {
@@ -178,7 +182,7 @@ struct GroupState {
 impl Switch {
     /// Starts the workers of `cfg` and attaches its ports, groups and so on. Patches are connected by the
     /// daemon, once both ends exist.
-    pub fn start(cfg: valecast_config::Switch) -> Result<Self, SwitchError> {
+    pub(crate) fn start(cfg: valecast_config::Switch, outside: Arc<Outside>) -> Result<Self, SwitchError> {
         let seed = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), 0u8);
         let ageing = u32::try_from(cfg.ageing.as_secs()).unwrap_or(u32::MAX);
         let mut s = Self {
@@ -196,6 +200,7 @@ impl Switch {
             versions: AtomicU64::new(0),
             attachments: 0,
             started: clock::now_ns(),
+            outside,
             cfg: valecast_config::Switch {
                 ports: vec![],
                 groups: vec![],

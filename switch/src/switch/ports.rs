@@ -42,7 +42,7 @@ impl Switch {
         }
     }
 
-    /// Adds a port and opens it. A ring waits for its client, a patch for its peer.
+    /// Adds a port and opens it. A ring waits for its client, a patch for its peer, a VM port for its VM.
     pub fn attach_port(&mut self, cfg: Port, temporary: bool) -> Result<(), SwitchError> {
         if self.ports.contains_key(&cfg.name) {
             return Err(SwitchError::Exists { switch: self.cfg.name.clone(), kind: "port", name: cfg.name });
@@ -54,7 +54,7 @@ impl Switch {
                 Layout::try_from(params(r)).map_err(|e| fail(e.into()))?;
                 None
             }
-            PortKind::Patch(_) => None,
+            PortKind::Patch(_) | PortKind::E1000(_) | PortKind::VhostUser(_) => None,
             PortKind::Null => Some(null::open()),
             PortKind::Tap(t) => Some(tap::open(&name, t).map_err(fail)?),
             PortKind::Packet(p) => Some(packet::open(&name, p).map_err(fail)?),
@@ -64,6 +64,14 @@ impl Switch {
         };
         let memory = opened.as_ref().map_or(0, |o| o.egress.about().memory);
         self.has_memory(&name, memory)?;
+        let serving = match &cfg.kind {
+            PortKind::E1000(_) | PortKind::VhostUser(_) => {
+                let exclusive = self.is_exclusive();
+                let served = self.outside.serve(&cfg, &self.cfg.name, exclusive, &self.cfg.socket);
+                Some(served.map_err(fail)?)
+            }
+            _ => None,
+        };
         let free = self.ids.iter().position(Option::is_none).unwrap_or(self.ids.len());
         if free >= MAX_PORTS {
             return Err(SwitchError::Limit(format!("a switch has at most {MAX_PORTS} ports")));
@@ -79,17 +87,18 @@ impl Switch {
             attached: None,
             temporary,
             ring_resets: 0,
+            serving,
             cfg,
         };
         self.ports.insert(name.clone(), state);
         match opened {
-            Some(o) => self.connect(&name, o, None, memory, None)?,
+            Some(o) => drop(self.connect(&name, o, None, memory, None)?),
             None => self.publish(),
         }
         Ok(())
     }
 
-    /// Joins an opened port to the data path.
+    /// Joins an opened port to the data path. The number of the attachment.
     pub fn connect(
         &mut self,
         name: &str,
@@ -97,7 +106,7 @@ impl Switch {
         client: Option<Client>,
         memory: u64,
         resets: Option<Arc<std::sync::atomic::AtomicU64>>,
-    ) -> Result<(), SwitchError> {
+    ) -> Result<u64, SwitchError> {
         let Some(p) = self.ports.get_mut(name) else { return Err(self.missing(name)) };
         let id = p.id;
         let Opened { ingress, egress, keep } = opened;
@@ -120,7 +129,7 @@ impl Switch {
         for (lane, ingress) in ingress.into_iter().enumerate() {
             self.add_source(id, lane, ingress);
         }
-        Ok(())
+        Ok(number)
     }
 
     /// Whether the switch may have `bytes` more for the rings of port `name`.
@@ -251,7 +260,7 @@ impl Switch {
         let PortKind::Ring(ring) = &p.cfg.kind else {
             return Err(SwitchError::NotARing { port: name.to_owned(), kind: p.cfg.kind.name() });
         };
-        if !may(ring, client) {
+        if !may(&ring.allow_users, &ring.allow_groups, client) {
             return Err(SwitchError::Denied { port: name.to_owned(), uid: client.uid });
         }
         if let Some(Client { pid, uid, .. }) = p.attached.as_ref().and_then(|a| a.client) {
@@ -286,8 +295,8 @@ impl Switch {
         }
         let name = name.to_owned();
         let opened = over_rings(&mut end, vec![Box::new(HangUp(lifeline))], special);
-        self.connect(&name, opened, Some(client), bytes, Some(end.resets.clone()))?;
-        Ok((end, self.attachments))
+        let number = self.connect(&name, opened, Some(client), bytes, Some(end.resets.clone()))?;
+        Ok((end, number))
     }
 
     /// The client of attachment `number` is gone.
@@ -350,8 +359,9 @@ fn limit(cfg: &Port) -> Option<Arc<Meter>> {
     cfg.limit.as_ref().map(|l| Arc::new(Meter::new(l.rate, l.burst, l.mode)))
 }
 
-fn may(r: &RingPort, c: Client) -> bool {
-    if r.allow_users.is_empty() && r.allow_groups.is_empty() {
+/// Whether one of these users and groups, or anybody if there are none, is this client.
+pub(crate) fn may(users: &[String], groups: &[String], c: Client) -> bool {
+    if users.is_empty() && groups.is_empty() {
         return true;
     }
     let user = |u: &String| match u.parse() {
@@ -369,7 +379,7 @@ fn may(r: &RingPort, c: Client) -> bool {
                 g.gid.as_raw() == c.gid || member.is_some_and(|u| u.gid == g.gid || g.mem.contains(&u.name))
             })
     };
-    r.allow_users.iter().any(user) || r.allow_groups.iter().any(in_group)
+    users.iter().any(user) || groups.iter().any(in_group)
 }
 
 impl Switch {

@@ -35,6 +35,9 @@ pub struct PortView {
     pub out_frames: u64,
     pub out_bytes: u64,
     pub out_drops: BTreeMap<String, u64>,
+    /// What its device counts, of ports that have one.
+    #[serde(default)]
+    pub device: BTreeMap<String, u64>,
     /// What the kernel dropped before the switch had it, or after; in none of the other figures.
     #[serde(default)]
     pub kernel_drops: BTreeMap<String, u64>,
@@ -126,7 +129,10 @@ impl Switch {
         let view = |(name, p): (&String, &super::PortState)| {
             let a = p.attached.as_ref();
             let resets = a.and_then(|a| a.resets.as_ref()).map_or(0, |r| r.load(Ordering::Relaxed));
-            let about = a.map(|a| a.egress.about()).unwrap_or_default();
+            let about = match &p.serving {
+                Some(s) => s.port.about(),
+                None => a.map(|a| a.egress.about()).unwrap_or_default(),
+            };
             let state = about.state.unwrap_or(if a.is_some() { "up" } else { "waiting" });
             let kernel_drops = about.kernel_drops.iter().filter(|(_, n)| *n > 0);
             let mut v = PortView {
@@ -134,6 +140,7 @@ impl Switch {
                 kind: p.cfg.kind.name().to_owned(),
                 state: state.to_owned(),
                 mode: about.mode.map(str::to_owned),
+                device: about.counters.iter().map(|(what, n)| ((*what).to_owned(), *n)).collect(),
                 kernel_drops: kernel_drops.map(|(cause, n)| ((*cause).to_owned(), *n)).collect(),
                 pid: a.and_then(|a| a.client).map(|c| c.pid),
                 uid: a.and_then(|a| a.client).map(|c| c.uid),

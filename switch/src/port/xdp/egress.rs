@@ -188,6 +188,7 @@ impl Egress for XdpEgress {
             mode: Some(self.mode.name()),
             memory: self.memory(),
             kernel_drops: drops.to_vec(),
+            ..About::default()
         }
     }
 
