@@ -3,9 +3,10 @@
 //! A source is *active* (polled every turn), *parked* (idle for the spin time: it will ring), *held* (by a
 //! shaping meter or by a replay's clock, until a given time) or *blocked* (by a receiver that is full
 //! and must not lose anything). Parked sources cost nothing, however many there are. When none is active
-//! the worker sleeps in epoll.
+//! the worker sleeps in epoll. Where the other side may have missed that a source sleeps, it is looked at once more a
+//! while later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::EventFd;
 use nix::sys::time::{TimeSpec, TimeValLike};
+use valecast_ring::notify::{self, DOUBT};
 
 use crate::clock::now_ns;
 use crate::fdb::Fdb;
@@ -34,6 +36,8 @@ const LOOK_EVERY: u64 = 20_000;
 /// it lets them wait at the most while others keep it busy.
 const SETTLE_AFTER: u64 = 10_000;
 const SETTLE_AT_LAST: u64 = 200_000;
+/// A little more than [`DOUBT`], in ms.
+const A_WHILE: u8 = 2;
 const WAKE: u64 = u64::MAX;
 const ROOM: u64 = u64::MAX - 1;
 
@@ -93,6 +97,10 @@ struct Source {
     last_work: u64,
     /// Its sender may have gone to sleep since it was told of room.
     loose: bool,
+    /// When it was parked or blocked.
+    asleep_since: u64,
+    /// The full receivers, while it is blocked.
+    waits_for: Vec<PortId>,
 }
 
 /// Receivers that got frames since they were last looked after.
@@ -146,6 +154,8 @@ pub struct Worker {
     fresh: Receivers,
     /// Receivers that may wait for more frames than they got.
     patient: Receivers,
+    /// Sources that went to sleep, and when, whose other side may have missed it.
+    doubts: VecDeque<(u64, usize)>,
     stop: bool,
 }
 
@@ -165,6 +175,7 @@ impl Worker {
             loose: Vec::new(),
             fresh: Receivers::default(),
             patient: Receivers::default(),
+            doubts: VecDeque::new(),
             stop: false,
         })
     }
@@ -208,6 +219,9 @@ impl Worker {
             now = now_ns();
             if now >= self.next_held {
                 self.release_held(now);
+            }
+            if self.doubts.front().is_some_and(|(since, _)| now >= since + DOUBT) {
+                self.look_again(&guard, now);
             }
             if now - last_look > LOOK_EVERY {
                 last_look = now;
@@ -263,7 +277,7 @@ impl Worker {
             Context { tables: t, fdb: &self.setup.fdb, port, lane: s.lane, worker: self.setup.index, now };
         let served = self.pipeline.serve(cx, &mut *s.ingress, &mut s.last_route, self.setup.burst);
         if served.taken == 0 {
-            self.idle(s, now);
+            self.idle(id, s, now);
             return 0;
         }
         if served.done > 0 {
@@ -279,7 +293,7 @@ impl Worker {
         if let Some(until) = served.hold_until {
             self.hold(s, until);
         } else if served.done == 0 && now.saturating_sub(s.last_work) > self.setup.spin {
-            self.block(t, s);
+            self.block(t, id, s, now);
         }
         served.done
     }
@@ -294,7 +308,7 @@ impl Worker {
                 s.ingress.publish();
             }
         }
-        valecast_ring::notify::settle();
+        notify::settle();
         for id in self.loose.drain(..) {
             if let Some(Some(s)) = self.sources.get_mut(id) {
                 s.loose = false;
@@ -317,7 +331,7 @@ impl Worker {
             return;
         }
         let Some(t) = self.tables(guard) else { return };
-        valecast_ring::notify::settle();
+        notify::settle();
         for p in &self.patient.list {
             if let Some(e) = t.port(*p).and_then(|d| d.egress.as_ref()) {
                 e.wake_patient();
@@ -326,11 +340,15 @@ impl Worker {
         self.patient.clear();
     }
 
-    fn idle(&mut self, s: &mut Source, now: u64) {
+    fn idle(&mut self, id: usize, s: &mut Source, now: u64) {
         if let Some(due) = s.ingress.due() {
             self.hold(s, due);
         } else if now.saturating_sub(s.last_work) > self.setup.spin && s.ingress.arm() {
             s.state = State::Parked;
+            s.asleep_since = now;
+            if s.ingress.missed().is_some() {
+                self.doubts.push_back((now, id));
+            }
         }
     }
 
@@ -355,12 +373,49 @@ impl Worker {
     }
 
     /// The source waits for room, which the receivers will tell of.
-    fn block(&self, t: &Tables, s: &mut Source) {
-        let full =
-            |p: &PortId| t.port(*p).and_then(|d| d.egress.as_ref()).is_some_and(|e| e.arm_room(s.lane));
+    fn block(&mut self, t: &Tables, id: usize, s: &mut Source, now: u64) {
+        let egress = |p: &PortId| t.port(*p).and_then(|d| d.egress.as_ref());
         let on = self.pipeline.blocked_on();
-        if !on.is_empty() && on.iter().all(full) {
+        if !on.is_empty() && on.iter().all(|p| egress(p).is_some_and(|e| e.arm_room(s.lane))) {
             s.state = State::Blocked;
+            s.asleep_since = now;
+            s.waits_for.clear();
+            s.waits_for.extend_from_slice(on);
+            if on.iter().any(|p| egress(p).is_some_and(|e| e.missed_room(s.lane).is_some())) {
+                self.doubts.push_back((now, id));
+            }
+        }
+    }
+
+    /// Looks once more at sources that have slept for a while.
+    #[cold]
+    fn look_again(&mut self, guard: &Guard, now: u64) {
+        while let Some((since, id)) = self.doubts.front().copied().filter(|(since, _)| now >= since + DOUBT) {
+            self.doubts.pop_front();
+            let egress = |p: &PortId| self.tables(guard)?.port(*p)?.egress.as_ref();
+            let missed = self.sources.get(id).and_then(Option::as_deref).is_some_and(|s| match s.state {
+                _ if s.asleep_since != since => false,
+                State::Parked => s.ingress.missed() == Some(true),
+                State::Blocked => {
+                    s.waits_for.iter().any(|p| egress(p).is_some_and(|e| e.missed_room(s.lane) == Some(true)))
+                }
+                _ => false,
+            });
+            if missed {
+                self.rouse(id, now);
+            }
+        }
+    }
+
+    /// A source has work again.
+    fn rouse(&mut self, id: usize, now: u64) {
+        if let Some(Some(s)) = self.sources.get_mut(id) {
+            if s.state == State::Parked {
+                s.ingress.disarm();
+            }
+            s.state = State::Active;
+            s.last_work = now;
+            self.active.push(id);
         }
     }
 
@@ -372,14 +427,17 @@ impl Worker {
             std::hint::spin_loop();
             return;
         }
-        let timed =
-            (until != u64::MAX).then(|| TimeSpec::nanoseconds((until - now).saturating_sub(spin) as i64));
+        // Once for all whose other side may have missed it.
+        let doubt = self.doubts.back().map(|(since, _)| (since + DOUBT).saturating_sub(now));
+        let held = (until != u64::MAX).then(|| (until - now).saturating_sub(spin));
         // Outside of the guard: tables may be freed while this worker sleeps.
-        guard.repin_after(|| match timed {
+        guard.repin_after(|| match held {
             None => {
-                let _ = self.look(EpollTimeout::NONE);
+                let timeout = if doubt.is_some() { EpollTimeout::from(A_WHILE) } else { EpollTimeout::NONE };
+                let _ = self.look(timeout);
             }
-            Some(t) => {
+            Some(held) => {
+                let t = TimeSpec::nanoseconds(held.min(doubt.unwrap_or(u64::MAX)) as i64);
                 let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
                 let _ = ppoll(&mut fds, Some(t), None);
                 let _ = self.look(EpollTimeout::ZERO);
@@ -398,13 +456,10 @@ impl Worker {
                 ROOM => self.unblock(now),
                 id => {
                     let id = id as usize;
-                    if let Some(Some(s)) = self.sources.get_mut(id)
+                    if let Some(Some(s)) = self.sources.get(id)
                         && s.state == State::Parked
                     {
-                        s.ingress.disarm();
-                        s.state = State::Active;
-                        s.last_work = now;
-                        self.active.push(id);
+                        self.rouse(id, now);
                     }
                 }
             }
@@ -467,6 +522,8 @@ impl Worker {
             state: State::Active,
             last_work: now_ns(),
             loose: false,
+            asleep_since: 0,
+            waits_for: Vec::new(),
             last_route: LastRoute::default(),
         };
         if id == self.sources.len() {

@@ -5,10 +5,16 @@
 mod common;
 
 #[cfg(test)]
+use std::sync::atomic::Ordering;
+#[cfg(test)]
 use std::time::{Duration, Instant};
 
 #[cfg(test)]
-use common::{Rig, frame};
+use common::{Client, Rig, frame, raw};
+#[cfg(test)]
+use valecast_ring::attach::Request;
+#[cfg(test)]
+use valecast_ring::notify::Pairing;
 
 /// Round trips.
 #[cfg(test)]
@@ -72,4 +78,43 @@ fn nor_by_a_sender_that_stays_awake() {
         }
     }
     rig.books();
+}
+
+/// A sender may miss that the worker sleeps, since the barrier that makes the worker's flag visible to it passes some
+/// CPUs by (see `valecast_ring::notify`). This one always does.
+#[test]
+fn nor_by_a_sender_that_misses_the_flag() {
+    let rig = Rig::new(
+        "[[switch]]\nname = \"vale0\"\nspin = \"0\"\n[[switch.port]]\nname = \"a\"\nkind = \"ring\"\n\
+         [[switch.port]]\nname = \"b\"\nkind = \"ring\"\n",
+    );
+    let request = Request { pairing: Pairing::Asymmetric, ..raw::request("a") };
+    let a = raw::Raw::attach(&rig.socket(), &request).unwrap();
+    let mut b = rig.attach("b");
+    // The words of the first ring's CSB: head, and in the other page need_kick.
+    let (head, need_kick) = (a.word32(0), a.word32((a.layout.rings_total() * 64).next_multiple_of(4096) + 8));
+    let came = |b: &mut Client, patience: Duration| {
+        let given_up = Instant::now() + patience;
+        while b.rx.pending() == 0 && Instant::now() < given_up {
+            std::thread::yield_now();
+        }
+        b.rx.pending() > 0
+    };
+    let mut found = 0;
+    for i in 1..=50 {
+        // Until it sleeps. It may have looked again by then, so not each try counts.
+        while need_kick.load(Ordering::Acquire) == 0 {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_micros(200));
+        a.fill(0, i as usize - 1, &frame(2, 1, &[]));
+        head.store(i, Ordering::Release);
+        found += u32::from(came(&mut b, Duration::from_millis(50)));
+        // Awake for the next one in any case.
+        nix::unistd::write(&a.kicks[0], &1u64.to_ne_bytes()).unwrap();
+        assert!(came(&mut b, Duration::from_secs(20)), "frame {i} does not come");
+        b.rx.advance(1);
+        b.rx.release();
+    }
+    assert!(found >= 5, "the worker looks again {found} times of 50");
 }

@@ -123,6 +123,12 @@ impl TxQueue {
         notify::arm(view.ktoa_need_kick(), self.pairing, || view.atok_head().load(Ordering::Acquire) != seen)
     }
 
+    /// While armed: whether something came all the same, whose sender missed the flag; `None` if that cannot be.
+    pub fn missed(&self) -> Option<bool> {
+        (self.pairing == Pairing::Asymmetric)
+            .then(|| self.view.atok_head().load(Ordering::Acquire) != self.seen)
+    }
+
     /// The worker polls this ring again.
     pub fn disarm(&self) {
         notify::disarm(self.view.ktoa_need_kick());
@@ -263,11 +269,19 @@ impl RxQueue {
     /// Raises need_kick, to hear of room; `true`: there is still room for fewer than `want` slots. Several
     /// workers may wait here at once, so one that finds room leaves the flag up for the others.
     pub fn arm(&self, want: u32) -> bool {
-        notify::arm_shared(self.view.ktoa_need_kick(), self.pairing, || {
-            let got = self.claim(want);
-            self.ledger.unclaim(got);
-            got >= want
-        })
+        notify::arm_shared(self.view.ktoa_need_kick(), self.pairing, || self.has_room(want))
+    }
+
+    fn has_room(&self, want: u32) -> bool {
+        let got = self.claim(want);
+        self.ledger.unclaim(got);
+        got >= want
+    }
+
+    /// While armed: whether there is room all the same, which the client did not tell of because it missed the flag;
+    /// `None` if that cannot be.
+    pub fn missed(&self, want: u32) -> Option<bool> {
+        (self.pairing == Pairing::Asymmetric).then(|| self.has_room(want))
     }
 
     /// What the client rings when it gave slots back.

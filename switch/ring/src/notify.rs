@@ -23,7 +23,10 @@
 //!   ([`noticed_if`]), and makes one fence for all flags before it stops, and every few turns ([`settle`]).
 //! - A **sleeper that can reach the waker's core** makes the waker's fence for it, by membarrier(2)
 //!   ([`Pairing::Asymmetric`]): rare and slow there, free for the waker. Both sides must know; clients and
-//!   switch agree on it when they attach. A client that lies about it only misses its own wake-ups.
+//!   switch agree on it when they attach. A client that lies about it only misses its own wake-ups. So does, now and
+//!   then, an honest one: Linux (to 6.18 at least) keeps by CPU whether the barrier goes there, and does not
+//!   correct that where a process's thread comes back from idling after another of its threads has registered. The
+//!   sleeper therefore looks once more [`DOUBT`] later, long after the waker's store has left its core.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
@@ -62,6 +65,9 @@ pub enum Pairing {
     /// The sleeper makes both, by membarrier(2). The waker's process has called [`allow_barriers`].
     Asymmetric,
 }
+
+/// How long (ns) after it went to sleep a sleeper of [`Pairing::Asymmetric`] looks once more.
+pub const DOUBT: u64 = 1_000_000;
 
 /// `MEMBARRIER_CMD_GLOBAL_EXPEDITED` and its registration, from `linux/membarrier.h`.
 const BARRIER: libc::c_int = 1 << 1;

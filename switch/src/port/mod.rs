@@ -39,6 +39,12 @@ pub trait Ingress: Send {
     /// Asks to be woken by [`Ingress::fd`]; `false` if there is work already.
     fn arm(&mut self) -> bool;
 
+    /// While armed: whether there is work whose sender missed that; `None` if that cannot be. Asked once,
+    /// [`valecast_ring::notify::DOUBT`] after [`Ingress::arm`].
+    fn missed(&self) -> Option<bool> {
+        None
+    }
+
     /// No wake-ups are needed for now.
     fn disarm(&mut self) {}
 
@@ -126,6 +132,12 @@ pub trait Egress: Send + Sync {
     fn arm_room(&self, lane: usize) -> bool {
         let _ = lane;
         false
+    }
+
+    /// While armed: whether there is room whose receiver missed that; as [`Ingress::missed`].
+    fn missed_room(&self, lane: usize) -> Option<bool> {
+        let _ = lane;
+        None
     }
 
     /// What becomes readable (edge-triggered) when a full receiver made room.

@@ -244,6 +244,10 @@ impl Ingress for RingIngress {
         self.queue.arm()
     }
 
+    fn missed(&self) -> Option<bool> {
+        self.queue.missed()
+    }
+
     fn disarm(&mut self) {
         self.queue.disarm();
     }
@@ -282,6 +286,11 @@ impl RingEgress {
             [one] => one,
             more => &more[lane % more.len()],
         }
+    }
+
+    /// Slots that the longest frame takes.
+    fn longest(&self) -> u32 {
+        (self.max_frame.div_ceil(self.max_len.max(1)) as u32).clamp(1, 64)
     }
 
     /// Whether each frame takes one slot and goes into it as it is.
@@ -435,8 +444,11 @@ impl Egress for RingEgress {
     }
 
     fn arm_room(&self, lane: usize) -> bool {
-        let q = self.queue(lane);
-        q.arm((self.max_frame.div_ceil(self.max_len.max(1)) as u32).clamp(1, 64))
+        self.queue(lane).arm(self.longest())
+    }
+
+    fn missed_room(&self, lane: usize) -> Option<bool> {
+        self.queue(lane).missed(self.longest())
     }
 
     fn room_fds(&self) -> Vec<BorrowedFd<'_>> {

@@ -119,6 +119,19 @@ impl Raw {
         self.word64(self.slots[ring])
     }
 
+    /// Puts a frame into slot `i` of `ring`.
+    pub fn fill(&self, ring: usize, i: usize, frame: &[u8]) {
+        let slot = self.word64(self.slots[ring] + 16 * i);
+        let buffer = slot.load(Ordering::Relaxed) & 0xffff_ffff;
+        slot.store(buffer | (frame.len() as u64) << 32, Ordering::Relaxed);
+        let at = self.bufs + self.layout.stride() * buffer as usize;
+        for (k, word) in frame.chunks(8).enumerate() {
+            let mut bytes = [0; 8];
+            bytes[..word.len()].copy_from_slice(word);
+            self.word64(at + 8 * k).store(u64::from_ne_bytes(bytes), Ordering::Relaxed);
+        }
+    }
+
     /// A copy of the whole region.
     pub fn snapshot(&self) -> Vec<u8> {
         let mut all = vec![0; self.layout.total()];
