@@ -101,6 +101,12 @@ pub trait Egress: Send + Sync {
     /// What it can do.
     fn caps(&self) -> Caps;
 
+    /// The same destination as it is to be from now on, if that is another than when this was made. A turn goes
+    /// through with the one it began with, so what it claims by is what it writes by.
+    fn renewed(&self) -> Option<std::sync::Arc<dyn Egress>> {
+        None
+    }
+
     /// What there is to know about the port besides.
     fn about(&self) -> About {
         About::default()

@@ -258,12 +258,16 @@ impl Ingress for RingIngress {
 }
 
 /// A client's receive rings.
+#[derive(Clone)]
 pub struct RingEgress {
-    queues: Vec<RxQueue>,
+    queues: Arc<[RxQueue]>,
     max_len: usize,
     max_frame: usize,
     max_run: usize,
     special: Special,
+    /// Bytes of header before each frame, as they were when this was made: who claims by one length and writes by
+    /// another would write slots that are not its own.
+    hdr: usize,
 }
 
 impl RingEgress {
@@ -272,16 +276,17 @@ impl RingEgress {
         let max_len = queues.iter().map(RxQueue::max_len).min().unwrap_or(0);
         let frags = MAX_FRAGS.min(slots as usize / 2);
         Self {
-            queues,
+            queues: queues.into(),
             max_len,
             max_frame: (max_len * frags).min(usize::from(u16::MAX)),
             max_run: slots as usize / 2,
+            hdr: special.hdr(),
             special,
         }
     }
 
     fn queue(&self, lane: usize) -> &RxQueue {
-        match self.queues.as_slice() {
+        match &*self.queues {
             // A division costs more than a small burst's copy.
             [one] => one,
             more => &more[lane % more.len()],
@@ -296,12 +301,12 @@ impl RingEgress {
     /// Whether each frame takes one slot and goes into it as it is.
     #[inline]
     fn is_plain(&self, burst: &Burst) -> bool {
-        burst.longest() <= self.max_len && self.special.hdr() == 0
+        burst.longest() <= self.max_len && self.hdr == 0
     }
 
     #[inline]
     fn cost(&self, burst: &Burst, e: Entry) -> u32 {
-        let len = burst.frames[usize::from(e.frame)].len() + self.special.hdr();
+        let len = burst.frames[usize::from(e.frame)].len() + self.hdr;
         if len <= self.max_len { 1 } else { len.div_ceil(self.max_len) as u32 }
     }
 
@@ -327,7 +332,7 @@ impl RingEgress {
         let f = &burst.frames[usize::from(e.frame)];
         let n = self.cost(burst, e);
         // What comes before the payload: the offload header, and the head.
-        let hdr = self.special.hdr();
+        let hdr = self.hdr;
         let mut before = [0u8; MAX_HDR + MAX_HEAD];
         before[..VnetHdr::LEN].copy_from_slice(&burst.vnet(f).unwrap_or_default().to_bytes());
         let (head, start) = match usize::from(f.head_len) {
@@ -387,9 +392,13 @@ unsafe fn write_plain(w: RxWriter<'_>, frames: &[Frame], list: &[Entry], start: 
 
 impl Egress for RingEgress {
     fn caps(&self) -> Caps {
+        let max_frame = self.max_frame - self.hdr.min(self.max_frame);
+        Caps { vnet: self.hdr > 0, max_frame, max_run: self.max_run, queues: self.queues.len() }
+    }
+
+    fn renewed(&self) -> Option<Arc<dyn Egress>> {
         let hdr = self.special.hdr();
-        let max_frame = self.max_frame - hdr.min(self.max_frame);
-        Caps { vnet: hdr > 0, max_frame, max_run: self.max_run, queues: self.queues.len() }
+        (hdr != self.hdr).then(|| Arc::new(Self { hdr, ..self.clone() }) as Arc<dyn Egress>)
     }
 
     fn claim(&self, burst: &Burst, list: &[Entry], lane: usize) -> usize {
@@ -455,3 +464,7 @@ impl Egress for RingEgress {
         self.queues.iter().map(|q| q.kick().fd()).collect()
     }
 }
+
+#[cfg(test)]
+#[path = "ring_tests.rs"]
+mod tests;

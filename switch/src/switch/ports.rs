@@ -415,7 +415,12 @@ impl Switch {
     }
 
     /// Lets the data path know that a port can do other things than before.
-    pub fn caps_changed(&self) {
+    pub fn caps_changed(&mut self) {
+        for a in self.ports.values_mut().filter_map(|p| p.attached.as_mut()) {
+            if let Some(egress) = a.egress.renewed() {
+                a.egress = egress;
+            }
+        }
         self.publish();
     }
 
