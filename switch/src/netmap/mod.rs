@@ -7,7 +7,7 @@
 //! - [`Service`] is the thread behind the socket; a connection is a program's descriptor, or makes one call;
 //! - `calls` does what a call asks for;
 //! - `files`: descriptors and what they have registered;
-//! - `ports`: ports of switches, interfaces, persistent ports;
+//! - `ports`: ports of switches, interfaces, persistent ports; `opening`: how they come to be; `memory`: what they lie in;
 //! - `derived`: pipes and monitors, which live in the memory of the port they belong to.
 
 use std::collections::{BTreeMap, HashMap};
@@ -32,6 +32,8 @@ use crate::switch::Client;
 mod calls;
 mod derived;
 mod files;
+mod memory;
+mod opening;
 mod ports;
 #[cfg(test)]
 mod tests;
