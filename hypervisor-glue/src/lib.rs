@@ -1,5 +1,7 @@
 //! What joins virtual machines to the switch.
 //!
+//! - [`kinds`]: the kinds of ports that a daemon learns of from here;
+//! - [`e1000_port`]: the kind `e1000`: the card in the data path, from [`vfio_user`]'s socket to bursts;
 //! - [`e1000`]: the network card that a guest sees, and the engine behind it;
 //! - [`vfio_user`]: the bus. A server of the vfio-user protocol, through which stock VM monitors plug a device model of
 //!   this process into their VMs;
@@ -9,4 +11,8 @@
 
 pub mod csb;
 pub mod e1000;
+pub mod e1000_port;
+mod kinds;
 pub mod vfio_user;
+
+pub use kinds::kinds;

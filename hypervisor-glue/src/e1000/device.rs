@@ -234,6 +234,11 @@ impl Device {
         Some(ring)
     }
 
+    /// Whether the guest has mapped a CSB. Not whether it is in use, which only guest memory tells.
+    pub fn uses_csb(&self) -> bool {
+        self.settings.csb && (self.reg(crate::csb::REG_CSBAL) != 0 || self.reg(crate::csb::REG_CSBAH) != 0)
+    }
+
     /// The CSB, if it is mapped and in use.
     pub(super) fn csb<'m, M: Dma + ?Sized>(&self, mem: &'m M) -> Option<HostCsb<'m>> {
         if !self.settings.csb {

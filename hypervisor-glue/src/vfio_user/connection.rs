@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{MsgFlags, send};
 
-use super::device::Device;
+use super::device::{Device, Peer};
 use super::server::{CLIENT, RESAMPLE};
 use super::session::Session;
 use super::stream::{Fill, Stream};
@@ -22,6 +22,7 @@ const MAX_OUT: usize = 256 * 1024;
 #[derive(Debug)]
 pub struct Connection {
     sock: UnixStream,
+    peer: Peer,
     stream: Stream,
     out: Vec<u8>,
     sent: usize,
@@ -48,9 +49,14 @@ impl From<Errno> for Gone {
 
 impl Connection {
     /// A client that has not said anything yet.
-    pub fn new(sock: UnixStream) -> Self {
+    pub fn new(sock: UnixStream, peer: Peer) -> Self {
         let stream = Stream::default();
-        Self { sock, stream, out: Vec::new(), sent: 0, blocked: false, resample: None }
+        Self { sock, peer, stream, out: Vec::new(), sent: 0, blocked: false, resample: None }
+    }
+
+    /// Who it is.
+    pub fn peer(&self) -> Peer {
+        self.peer
     }
 
     /// Takes requests and answers them, as many as there are within reason.

@@ -10,11 +10,29 @@ use super::memory::Snapshot;
 use super::pci::{Command, Identity};
 use super::sys::published::Published;
 
+/// The process at the other end of a connection, as the kernel tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its number.
+    pub pid: i32,
+    /// Whose it is.
+    pub uid: u32,
+    /// As above.
+    pub gid: u32,
+}
+
 /// A device on the bus, called by the server's thread only. Whatever its workers share with it is its own affair; guest
 /// memory and the interrupt are shared by the [`Bus`].
 ///
 /// No call may block: while it runs, the guest's processor waits in its register access.
 pub trait Device {
+    /// Whether `peer`, who has just connected, may go on.
+    ///
+    /// # Errors
+    /// Why not, for the log; the connection is closed.
+    fn admit(&mut self, _peer: &Peer) -> Result<(), String> {
+        Ok(())
+    }
     /// The guest reads `data.len()` bytes (1 to 64 KiB, inside the BAR, of any alignment) at `offset` of a BAR.
     /// `data` comes zeroed.
     fn read(&mut self, bar: usize, offset: u64, data: &mut [u8]);
@@ -101,7 +119,7 @@ impl Counter {
 pub struct Counters {
     /// Clients that came.
     pub clients: Counter,
-    /// Clients turned away because there was one.
+    /// Clients turned away because there was one, or because they may not connect.
     pub turned_away: Counter,
     /// Messages.
     pub messages: Counter,

@@ -190,12 +190,13 @@ impl DmaTable {
 
     /// Adds a map.
     ///
-    /// `EINVAL`: not whole pages, past the end of the address space, unknown flags, a file too short; `EEXIST`:
+    /// `EINVAL`: not whole pages at an offset of whole pages, past the end of the address space, unknown flags, a file too short; `EEXIST`:
     /// overlaps another; `ENOSPC`: [`MAX_MAPS`] or [`MAX_BYTES`]; otherwise what mmap says.
     pub fn map(&mut self, m: &DmaMap, fd: Option<&OwnedFd>) -> Result<(), Errno> {
         let (start, size, flags) = (m.address.get(), m.size.get(), m.flags.get());
         let end = start.checked_add(size).ok_or(Errno::EINVAL)?;
-        let aligned = start.is_multiple_of(PAGE) && size.is_multiple_of(PAGE) && size > 0;
+        let whole = |n: u64| n.is_multiple_of(PAGE);
+        let aligned = whole(start) && whole(size) && size > 0 && (fd.is_none() || whole(m.offset.get()));
         if !aligned || flags & !(MAP_READ | MAP_WRITE) != 0 {
             return Err(Errno::EINVAL);
         }

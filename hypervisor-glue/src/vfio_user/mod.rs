@@ -33,7 +33,7 @@ pub mod version;
 pub mod wire;
 pub mod wiring;
 
-pub use device::{Bus, Counters, Device};
+pub use device::{Bus, Counters, Device, Peer};
 pub use irq::Interrupt;
 pub use memory::{Direction, Fault, Snapshot};
 pub use pci::{Bar, Command, Identity};

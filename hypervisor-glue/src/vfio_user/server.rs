@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use super::connection::{Connection, Gone};
-use super::device::Device;
+use super::device::{Device, Peer};
 use super::session::Session;
 
 const LISTENER: u64 = 0;
@@ -89,6 +90,19 @@ impl<D: Device> Server<D> {
         self.client.is_some()
     }
 
+    /// Who is.
+    pub fn peer(&self) -> Option<Peer> {
+        self.client.as_ref().map(Connection::peer)
+    }
+
+    /// Ends the connection, if there is one, as if the client had.
+    pub fn hang_up(&mut self) {
+        if let Some(mut client) = self.client.take() {
+            client.leave(&self.epoll);
+            self.session.detach();
+        }
+    }
+
     /// Serves until `stop` is readable.
     pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<(), ServerError> {
         self.epoll.add(stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP)).map_err(os("epoll_ctl"))?;
@@ -134,10 +148,21 @@ impl<D: Device> Server<D> {
                 return;
             }
         };
-        let counters = self.session.bus().counters();
         if self.client.is_some() {
-            counters.turned_away.add(1);
+            self.session.bus().counters().turned_away.add(1);
             tracing::warn!("a second VM was turned away: this port already has one");
+            return;
+        }
+        let peer = match getsockopt(&sock, PeerCredentials) {
+            Ok(c) => Peer { pid: c.pid(), uid: c.uid(), gid: c.gid() },
+            Err(e) => {
+                tracing::warn!(%e, "a VM could not connect");
+                return;
+            }
+        };
+        if let Err(why) = self.session.device().admit(&peer) {
+            self.session.bus().counters().turned_away.add(1);
+            tracing::warn!(pid = peer.pid, "a VM was turned away: {why}");
             return;
         }
         let event = EpollEvent::new(EpollFlags::EPOLLIN, CLIENT);
@@ -146,8 +171,8 @@ impl<D: Device> Server<D> {
             tracing::warn!(%e, "a VM could not connect");
             return;
         }
-        counters.clients.add(1);
-        self.client = Some(Connection::new(sock));
+        self.session.bus().counters().clients.add(1);
+        self.client = Some(Connection::new(sock, peer));
     }
 
     /// Serves the client; if it is gone, or makes no sense, makes room for the next.

@@ -29,6 +29,8 @@ const LEAST: usize = 60;
 const MOST_SHORT: usize = 1518;
 /// Longest with LPE.
 const MOST_LONG: usize = 16_384 - FCS;
+/// Descriptors that a ring never has free: the chip needs one, drivers spare one or two more.
+const NEVER_FREE: u32 = 3;
 /// Longest that is offered to a guest, with jumbo frames or without.
 pub const MAX_FRAME: usize = MOST_LONG;
 
@@ -138,6 +140,14 @@ impl Device {
                 break;
             }
             (used, fit) = (used + c, fit + 1);
+        }
+        let run = list.iter().take_while(|e| e.orig == list[0].orig).count();
+        if fit < run {
+            let cost = shape.costs(burst, &list[..run]);
+            if cost > r.len.saturating_sub(NEVER_FREE) {
+                // Would wait for ever: it is lost instead, and what it is a part of with it.
+                (used, fit) = (cost, run);
+            }
         }
         state.claimed += used;
         fit

@@ -1,0 +1,174 @@
+//! A port of kind `e1000` from its configuration.
+
+use std::hash::Hasher;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use valecast_config::{E1000Port, Port, PortKind};
+use valecast_switch::daemon::SocketFile;
+use valecast_switch::port::outside::{Kind, Served, Site};
+use valecast_switch::port::{About, OpenError};
+
+use super::registers::{Registers, identity};
+use super::serve::{Serving, client};
+use super::shared::Shared;
+use crate::e1000::device::Settings;
+use crate::e1000::interrupt::ITR_UNIT;
+use crate::vfio_user::{Bus, Peer, Server, Session};
+
+/// Ports of kind `e1000`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct E1000;
+
+impl Kind for E1000 {
+    fn name(&self) -> &'static str {
+        "e1000"
+    }
+
+    fn serve(&self, port: &Port, site: Site) -> Result<Box<dyn Served>, OpenError> {
+        let PortKind::E1000(cfg) = &port.kind else {
+            return Err(OpenError::File(format!("port {:?} is not of kind e1000", port.name)));
+        };
+        Ok(Box::new(Running::start(cfg, site)?))
+    }
+}
+
+/// A port that is being served.
+struct Running {
+    shared: Arc<Shared>,
+    stop: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+    /// Removed when the thread has ended.
+    _socket: SocketFile,
+}
+
+fn settings(cfg: &E1000Port, site: &Site) -> Settings {
+    Settings {
+        mac: cfg.mac.map_or_else(|| default_mac(site.switch(), site.port()), |m| m.0),
+        csb: cfg.csb,
+        itr_floor: u64::from(cfg.itr) * ITR_UNIT,
+        moderation: cfg.moderation,
+        tx_idle_polls: cfg.tx_idle_polls,
+    }
+}
+
+/// The address of a port for which none is configured: locally administered, and the same each time.
+pub fn default_mac(switch: &str, port: &str) -> [u8; 6] {
+    // FNV-1a: std's hasher may change from one release to the next.
+    let mut h = Fnv(0xcbf2_9ce4_8422_2325);
+    h.write(switch.as_bytes());
+    h.write(b":");
+    h.write(port.as_bytes());
+    let [a, b, c, d, e, ..] = h.finish().to_be_bytes();
+    [0x02, a, b, c, d, e]
+}
+
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for b in bytes {
+            self.0 = (self.0 ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Running {
+    fn start(cfg: &E1000Port, site: Site) -> Result<Self, OpenError> {
+        let os = |what: &str| {
+            let what = what.to_owned();
+            |source: std::io::Error| OpenError::Os { what, source }
+        };
+        let wrong = |e: &dyn std::fmt::Display| OpenError::File(e.to_string());
+        let id = identity(cfg.csb);
+        let shared = Shared::new(settings(cfg, &site), Bus::new(&id)).map_err(os("eventfd"))?;
+        let shared = Arc::new(shared);
+        let (users, groups) = (cfg.allow_users.clone(), cfg.allow_groups.clone());
+        let gate = move |peer: &Peer| Site::admits(&users, &groups, client(*peer));
+        let registers = Registers::new(shared.clone(), Box::new(gate));
+        let session = Session::new(&id, shared.bus.clone(), registers).map_err(|e| wrong(&e))?;
+        let (socket, listener) = site.listen()?;
+        let server = Server::from_listener(listener, session).map_err(|e| wrong(&e))?;
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let stop = Arc::new(EventFd::from_flags(flags).map_err(|e| os("eventfd")(e.into()))?);
+        let serving = Serving { server, shared: shared.clone(), site, mtu: cfg.mtu };
+        let stopped = stop.clone();
+        let name = format!("e1000-{}", serving.site.port());
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let (switch, port) = (serving.site.switch().to_owned(), serving.site.port().to_owned());
+            let span = tracing::info_span!("e1000", switch, port);
+            let _inside = span.enter();
+            serving.run(stopped.as_fd());
+        });
+        let thread = Some(thread.map_err(os("start the port's thread"))?);
+        Ok(Self { shared, stop, thread, _socket: socket })
+    }
+}
+
+impl Served for Running {
+    fn about(&self) -> About {
+        let (d, bus) = (&self.shared.device, &self.shared.bus);
+        let (figures, c) = (d.interrupts(), bus.counters());
+        let exits = c.reads.get() + c.writes.get();
+        let mut counters = vec![
+            ("exits", exits),
+            ("exits_posted", c.posted.get()),
+            ("interrupts", figures.raised),
+            ("interrupts_moderated", figures.moderated),
+            // ORDERING: Relaxed; a count.
+            ("interrupts_timed", self.shared.timed.load(Ordering::Relaxed)),
+            ("interrupts_signalled", bus.interrupt().signals()),
+        ];
+        counters.extend(d.counters.all());
+        counters.extend([
+            ("vms", c.clients.get()),
+            ("vms_turned_away", c.turned_away.get()),
+            ("vms_cut", c.broken.get()),
+            ("requests_refused", c.refused.get()),
+            ("dma_maps", c.maps.get()),
+            ("dma_unmaps", c.unmaps.get()),
+        ]);
+        let guard = crossbeam::epoch::pin();
+        let memory = bus.memory(&guard);
+        let state = if memory.unshared() {
+            Some("unshared")
+        } else if memory.cut_off() {
+            Some("cut_off")
+        } else {
+            None
+        };
+        let mode = (memory.maps() > 0).then(|| if d.uses_csb() { "csb" } else { "registers" });
+        About { state, mode, counters, ..About::default() }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.stop.write(1);
+        if let Some(t) = self.thread.take() {
+            let _ = t.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_local_and_differ() {
+        let macs = [("vale0", "vm1"), ("vale0", "vm2"), ("vale1", "vm1"), ("vale", "0:vm1")];
+        let mut macs = macs.map(|(s, p)| default_mac(s, p));
+        assert_eq!(macs[0], default_mac("vale0", "vm1"));
+        assert!(macs.iter().all(|m| m[0] == 2), "locally administered, one receiver");
+        macs.sort_unstable();
+        assert!(macs.windows(2).all(|w| w[0] != w[1]));
+    }
+}

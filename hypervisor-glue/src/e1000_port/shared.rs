@@ -1,0 +1,96 @@
+//! What the thread that serves the guest's accesses and the workers share.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::bell::Bell;
+use super::timer::Timer;
+use crate::e1000::device::{Device, Effects, Settings};
+use crate::vfio_user::Bus;
+
+/// A card, the bus that it is plugged into, and the ways to wake those who wait.
+pub struct Shared {
+    /// The card.
+    pub device: Arc<Device>,
+    /// Its bus.
+    pub bus: Bus,
+    /// For the worker that takes the guest's frames.
+    pub transmit: Bell,
+    /// For workers that wait for receive buffers.
+    pub room: Bell,
+    /// For the serving thread: interrupts that are due later.
+    pub timer: Timer,
+    /// Moderated interrupts that the timer raised.
+    pub timed: AtomicU64,
+}
+
+impl Shared {
+    /// A card that is plugged into nothing yet.
+    ///
+    /// # Errors
+    /// No descriptors.
+    pub fn new(settings: Settings, bus: Bus) -> io::Result<Self> {
+        Ok(Self {
+            device: Arc::new(Device::new(settings)),
+            bus,
+            transmit: Bell::new()?,
+            room: Bell::new()?,
+            timer: Timer::new()?,
+            timed: AtomicU64::new(0),
+        })
+    }
+
+    /// Hands the card's interrupt line to the bus, after a change. Threads change it under each other's eyes: the last to
+    /// hand it on has looked again after that, so what the bus has is right in the end.
+    pub fn hand_on_line(&self) {
+        loop {
+            let line = self.device.line();
+            self.bus.interrupt().set_level(line);
+            if self.device.line() == line {
+                return;
+            }
+        }
+    }
+
+    /// After frames: the line rose, or will.
+    pub fn told(&self, rose: bool) {
+        if rose {
+            self.hand_on_line();
+        } else if let Some(due) = self.device.due() {
+            self.timer.bring_forward(due);
+        }
+    }
+
+    /// After an access.
+    pub fn accessed(&self, e: Effects) {
+        self.hand_on_line();
+        if let Some(due) = self.device.due() {
+            self.timer.bring_forward(due);
+        }
+        if e.transmit && self.transmit.wanted() {
+            self.transmit.ring();
+        }
+        if e.room && self.room.wanted() {
+            let guard = crossbeam::epoch::pin();
+            // SAFETY: no bursts are made here.
+            let mem = unsafe { super::memory::Mapped::new(self.bus.memory(&guard)) };
+            // Before the bell: who asks again meanwhile is woken by it and asks once more.
+            self.device.disarm_room(&mem);
+            self.room.ring();
+        }
+    }
+
+    /// The timer went off.
+    pub fn tick(&self, now: u64) {
+        self.timer.fired();
+        if self.device.tick(now) {
+            // ORDERING: Relaxed; a count.
+            self.timed.fetch_add(1, Ordering::Relaxed);
+            self.hand_on_line();
+        }
+        if let Some(due) = self.device.due() {
+            self.timer.bring_forward(due);
+        }
+    }
+}
