@@ -74,7 +74,8 @@ fn serve(args: &RunArgs, config: Config) -> Result<(), String> {
     refuse_twice(&config)?;
     // A reload reads the file that is meant now, wherever the working directory is then.
     let file = std::path::absolute(&args.file).unwrap_or_else(|_| args.file.clone());
-    let daemon = Daemon::start(config, Some(file)).map_err(|e| e.to_string())?;
+    let daemon = Daemon::start_with(config, Some(file), valecast_hypervisor_glue::kinds())
+        .map_err(|e| e.to_string())?;
     let api = match api::serve(daemon.clone()) {
         Ok(api) => api,
         Err(e) => {

@@ -123,7 +123,21 @@ pub fn stats(answer: &Value) -> String {
     ];
     let retired = Some(&s.retired).filter(|r| r.in_frames + r.out_frames + drops(&r.out_drops) > 0);
     out += &some(s.ports.iter().chain(retired).flat_map(rows).collect(), &columns, "no ports");
+    out += &devices(&s.ports);
     out
+}
+
+/// What devices of ports that have one count; what did not happen is left out.
+fn devices(ports: &[PortView]) -> String {
+    let of = |p: &PortView| {
+        let counted = p.device.iter().filter(|(_, n)| **n > 0);
+        counted.map(|(what, n)| vec![p.name.clone(), what.clone(), count(*n)]).collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = ports.iter().flat_map(of).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!("\n{}", table(&["DEVICE", "COUNTER", ">COUNT"], rows))
 }
 
 /// `ctl fdb`.
@@ -246,7 +260,12 @@ mod tests {
             Some("a     ring  up     -       1,234,567   1.0 MiB    0        0 B  1,000")
         );
         let view = StatsView { switch: "vale0".into(), ports: vec![port], ..StatsView::default() };
-        assert!(stats(&json!(view)).contains("ring_full 1,000"));
+        let text = stats(&json!(view));
+        assert!(text.contains("ring_full 1,000") && !text.contains("DEVICE"));
+        let device = [("tx_kicks".to_owned(), 12_345), ("dma_errors".to_owned(), 0)].into();
+        let vm = PortView { name: "vm1".into(), device, ..PortView::default() };
+        let view = StatsView { ports: vec![vm], ..StatsView::default() };
+        assert!(stats(&json!(view)).ends_with("DEVICE  COUNTER    COUNT\nvm1     tx_kicks  12,345\n"));
     }
 
     #[test]
