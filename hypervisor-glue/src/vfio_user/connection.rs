@@ -59,25 +59,25 @@ impl Connection {
         self.peer
     }
 
-    /// Takes requests and answers them, as many as there are within reason.
+    /// Takes requests and answers them, as many as there are within reason. What was received is answered before this
+    /// returns, or once the client takes answers: nothing else would tell of it.
     pub fn serve<D: Device>(&mut self, session: &mut Session<D>) -> Result<(), Gone> {
-        for _ in 0..ROUNDS {
-            self.flush()?;
-            // What was received before the answers piled up comes first.
-            while self.out.len() - self.sent < MAX_OUT {
-                match self.stream.message() {
-                    Ok(Some(m)) => session.handle(m, &mut self.out),
-                    Ok(None) => break,
-                    Err(desync) => {
-                        // What could still be answered is.
-                        let _ = self.flush();
-                        return Err(Gone::Broken(desync.to_string()));
-                    }
+        for round in 0..=ROUNDS {
+            loop {
+                let answered = self.answer(session);
+                // Before a cut, too: what could be answered is.
+                let sent = self.flush();
+                let all = answered?;
+                sent?;
+                if self.blocked {
+                    return Ok(());
+                }
+                if all {
+                    break;
                 }
             }
-            self.flush()?;
-            if self.blocked {
-                return Ok(());
+            if round == ROUNDS {
+                break;
             }
             match self.stream.fill(self.sock.as_fd())? {
                 Fill::Some => session.bus().counters().receives.add(1),
@@ -86,6 +86,18 @@ impl Connection {
             }
         }
         Ok(())
+    }
+
+    /// Answers what was received; whether that is all of it, which it is not if answers pile up.
+    fn answer<D: Device>(&mut self, session: &mut Session<D>) -> Result<bool, Gone> {
+        while self.out.len() - self.sent < MAX_OUT {
+            match self.stream.message() {
+                Ok(Some(m)) => session.handle(m, &mut self.out),
+                Ok(None) => return Ok(true),
+                Err(desync) => return Err(Gone::Broken(desync.to_string())),
+            }
+        }
+        Ok(false)
     }
 
     /// Sends what the socket takes.

@@ -220,6 +220,21 @@ fn one_client_at_a_time_and_then_the_next() {
     assert_eq!(device.bus.memory(&guard).maps(), 0);
 }
 
+/// Descriptors end a receive, so each of these messages takes one of its own; the server stops receiving now and then.
+#[test]
+fn what_was_received_is_answered_without_more_to_come() {
+    let ram = guest_memory(0x1000);
+    for count in 1..=40u64 {
+        let mut rig = Rig::new();
+        let mut peer = rig.client();
+        for k in 0..count {
+            peer.send(DMA_MAP, 0, map(0x1000 * k, 0x1000, 0, 3).as_bytes(), &[ram.as_raw_fd()]);
+        }
+        rig.serve();
+        assert_eq!(peer.waiting(), count as usize);
+    }
+}
+
 #[test]
 fn sockets_left_behind_are_replaced_and_others_are_not() {
     let dir = tempfile::tempdir().unwrap();
