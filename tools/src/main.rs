@@ -1,7 +1,7 @@
 //! The `valecast` command.
 //!
 //! Each subcommand has a module of its name: [`run`] is the daemon, [`ctl`] and [`top`] talk to it over its
-//! control socket, [`netmap`] runs programs written for netmap, [`pktgen`] sends and receives as a client of a port, [`demo`] does all of it in one process.
+//! control socket, [`vm_args`] says how to start VMs, [`netmap`] runs programs written for netmap, [`pktgen`] sends and receives as a client of a port, [`demo`] does all of it in one process.
 
 use std::process::ExitCode;
 
@@ -15,6 +15,7 @@ mod pktgen;
 mod qc;
 mod run;
 mod top;
+mod vm_args;
 
 /// A userspace software switch with shared-memory ports.
 #[derive(Debug, Parser)]
@@ -31,6 +32,7 @@ Examples:
   valecast ctl ports                             look at the ports
   valecast ctl attach vale0:c kind=tap netns=green
   valecast ctl capture vale0:a -w a.pcapng       record what a port sends and gets
+  valecast vm-args vale0:vm1                     how to start a VM that has a port
   valecast pkt-gen -i vale0:a -f tx              send as fast as the port takes it
   valecast netmap -- pkt-gen -i vale0:a -f rx    run an unmodified netmap program
   valecast top                                   watch the rates";
@@ -45,6 +47,9 @@ enum Command {
     /// Look at a running switch and change it.
     #[command(after_help = ctl::HELP)]
     Ctl(ctl::CtlArgs),
+    /// Print what to start a VM monitor with, so that its guest has a port.
+    #[command(name = "vm-args", after_help = vm_args::HELP)]
+    VmArgs(vm_args::VmArgs),
     /// Watch a running switch.
     #[command(after_help = top::HELP)]
     Top(top::TopArgs),
@@ -79,6 +84,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Ctl(args) => ctl::run(args),
+        Command::VmArgs(args) => vm_args::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Qc(command) => qc::run(&command),
         Command::Netmap(args) => netmap::run(args),

@@ -92,6 +92,11 @@ impl Device for Registers {
     }
 
     fn memory_changed(&mut self) {
+        let guard = crossbeam::epoch::pin();
+        let unshared = self.shared.bus.memory(&guard).unshared();
+        drop(guard);
+        // A guest whose frames cannot be reached sees that at once: its cable is out.
+        let _ = self.shared.device.set_link(!unshared, now_ns());
         self.shared.accessed(ALL);
     }
 
@@ -101,5 +106,6 @@ impl Device for Registers {
 
     fn detached(&mut self) {
         self.plugged = false;
+        let _ = self.shared.device.set_link(true, now_ns());
     }
 }
