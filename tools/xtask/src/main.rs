@@ -3,7 +3,7 @@
 //!
 //! Files in the order a `test` run meets them: `packages` (what the tests need from Debian), `suite` (the
 //! steps), `checks` (the steps that are more than one cargo call), `counts`, `deny` and `docs` (such checks),
-//! `peers` (the benchmark beside other switches, and bringing these),
+//! `guests` (virtual machines for the end-to-end tests), `peers` (the benchmark beside other switches, and bringing these),
 //! `report` (what passed, what failed, and loudly what did not run).
 
 mod checks;
@@ -11,6 +11,7 @@ mod cmd;
 mod counts;
 mod deny;
 mod docs;
+mod guests;
 mod packages;
 mod peers;
 mod report;
@@ -57,6 +58,8 @@ enum Command {
     },
     /// Check licences, banned crates and crate sources against deny.toml.
     Deny,
+    /// Make what the end-to-end tests with virtual machines run: QEMU, a kernel, its module, a file system.
+    Guests,
     /// Explore the loom models of the ring.
     Loom,
     /// Run the ring's unit tests under Miri (needs a nightly toolchain with miri).
@@ -105,6 +108,7 @@ fn main() -> ExitCode {
         Command::Counts { write } => report.step("counts", |_| counts::run(write)),
         Command::Docs { check } => report.step("docs", |_| docs::run(check)),
         Command::Deny => report.step("deny", deny::run),
+        Command::Guests => report.step("guests", |_| guests::run()),
         Command::Loom => report.step("loom", |_| checks::loom()),
         Command::Miri => report.step("miri", |_| checks::miri()),
         Command::Fuzz { seconds, targets } => report.step("fuzz", |_| checks::fuzz(seconds, &targets)),

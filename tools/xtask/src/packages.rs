@@ -8,14 +8,48 @@ use crate::report::{Outcome, Report};
 
 const LIST: &str = "tools/xtask/debian-packages.txt";
 
+/// Where a package goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It is installed.
+    System,
+    /// Unpacked beside what is installed.
+    Unpack,
+    /// Unpacked into the folder that QEMU runs from, with all it depends on.
+    Vmm,
+    /// Unpacked into the folder that guests are made of, with all it depends on.
+    Guest,
+    /// The same, alone.
+    GuestAlone,
+}
+
 /// One line of the list.
 #[derive(Debug, PartialEq)]
 pub struct Package {
-    name: String,
-    /// The program it is wanted for.
+    /// Debian's name for it.
+    pub name: String,
+    /// The program it is wanted for; of what goes into a folder, a file there.
     pub command: String,
-    unpack: bool,
+    /// Where it goes.
+    pub place: Place,
     needed_by: String,
+}
+
+/// The packages of the list that go into the guests' folders, or what is wrong with the list.
+pub fn of_guests() -> Result<Vec<Package>, String> {
+    let path = cmd::root().join(LIST);
+    let text = fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    Ok(parse(LIST, &text)?.into_iter().filter(Package::is_for_guests).collect())
+}
+
+impl Package {
+    fn is_for_guests(&self) -> bool {
+        matches!(self.place, Place::Vmm | Place::Guest | Place::GuestAlone)
+    }
+
+    fn is_missing(&self) -> bool {
+        !self.is_for_guests() && !cmd::on_path(&self.command)
+    }
 }
 
 /// Brings what is missing, if it may and can. Returns whether everything is there now.
@@ -26,7 +60,7 @@ pub fn bring(no_install: bool, report: &mut Report) -> bool {
         Ok(_) => return complain(report, &format!("{LIST} is missing or empty")),
         Err(wrong) => return complain(report, &wrong),
     };
-    let missing: Vec<&Package> = list.iter().filter(|p| !cmd::on_path(&p.command)).collect();
+    let missing: Vec<&Package> = list.iter().filter(|p| p.is_missing()).collect();
     if missing.is_empty() {
         return true;
     }
@@ -57,7 +91,7 @@ pub fn bring_what_can_be(list: &str) {
         Ok(packages) => packages,
         Err(wrong) => return println!("**** {wrong}"),
     };
-    let missing = || packages.iter().filter(|p| !cmd::on_path(&p.command)).collect::<Vec<_>>();
+    let missing = || packages.iter().filter(|p| p.is_missing()).collect::<Vec<_>>();
     if !missing().is_empty() && cmd::on_path("apt-get") {
         install(&missing());
     }
@@ -73,7 +107,8 @@ fn complain(report: &mut Report, wrong: &str) -> bool {
 
 /// Installs and unpacks; what fails shows in the commands still missing afterwards.
 fn install(missing: &[&Package]) {
-    let (unpack, install): (Vec<&Package>, Vec<&Package>) = missing.iter().copied().partition(|p| p.unpack);
+    let (unpack, install): (Vec<&Package>, Vec<&Package>) =
+        missing.iter().copied().partition(|p| p.place == Place::Unpack);
     let names = |list: &[&Package]| list.iter().map(|p| p.name.clone()).collect::<Vec<_>>();
     let prefix: Option<&[&str]> = if cmd::is_root() {
         Some(&["env"])
@@ -132,11 +167,17 @@ pub fn parse(list: &str, text: &str) -> Result<Vec<Package>, String> {
     for (number, line) in text.lines().enumerate() {
         let (fields, comment) = line.split_once('#').unwrap_or((line, ""));
         let fields: Vec<&str> = fields.split_whitespace().collect();
-        let unpack = match fields[..] {
+        let place = match fields[..] {
             [] => continue,
-            [_, _] => false,
-            [_, _, "unpack"] => true,
-            _ => return Err(format!("{list}:{}: want PACKAGE COMMAND [unpack] # tests", number + 1)),
+            [_, _] => Place::System,
+            [_, _, "unpack"] => Place::Unpack,
+            [_, _, "vmm"] => Place::Vmm,
+            [_, _, "guest"] => Place::Guest,
+            [_, _, "guest-alone"] => Place::GuestAlone,
+            _ => {
+                let want = "want PACKAGE COMMAND [unpack|vmm|guest|guest-alone] # tests";
+                return Err(format!("{list}:{}: {want}", number + 1));
+            }
         };
         if comment.trim().is_empty() {
             return Err(format!("{list}:{}: say in a comment what needs {}", number + 1, fields[0]));
@@ -144,7 +185,7 @@ pub fn parse(list: &str, text: &str) -> Result<Vec<Package>, String> {
         packages.push(Package {
             name: fields[0].to_owned(),
             command: fields[1].to_owned(),
-            unpack,
+            place,
             needed_by: comment.trim().to_owned(),
         });
     }
@@ -158,8 +199,8 @@ mod tests {
     #[test]
     fn the_list_is_well_formed() {
         let list = parse(LIST, include_str!("../debian-packages.txt")).unwrap();
-        assert!(list.iter().any(|p| p.command == "iperf3" && !p.unpack));
-        assert!(list.iter().any(|p| p.command == "promtool" && p.unpack));
+        assert!(list.iter().any(|p| p.command == "iperf3" && p.place == Place::System));
+        assert!(list.iter().any(|p| p.command == "promtool" && p.place == Place::Unpack));
     }
 
     #[test]
@@ -167,6 +208,7 @@ mod tests {
         assert!(parse("list", "iperf3 # t\n").unwrap_err().contains(":1:"));
         assert!(parse("list", "\n\niperf3 iperf3\n").unwrap_err().contains(":3:"));
         assert!(parse("list", "a b unpacked # t\n").is_err());
+        assert_eq!(parse("list", "a b/c vmm # t\n").unwrap()[0].place, Place::Vmm);
         assert_eq!(parse("list", "# only a comment\n").unwrap(), []);
     }
 }

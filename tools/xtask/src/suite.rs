@@ -3,7 +3,7 @@
 use crate::checks;
 use crate::cmd::{self, Cmd};
 use crate::report::{Outcome, Report};
-use crate::{TestArgs, counts, deny, docs, packages};
+use crate::{TestArgs, counts, deny, docs, guests, packages};
 
 /// One step: its name, and what it does.
 struct Step {
@@ -25,6 +25,7 @@ const STEPS: &[Step] = &[
         name: "e2e",
         run: |args, report| {
             let complete = packages::bring(args.no_install, report);
+            let complete = guests::for_tests(args.no_install, report) && complete;
             checks::e2e(report, &args.test_args, complete)
         },
     },
