@@ -5,6 +5,9 @@ use serde_json::Value;
 use super::Guest;
 use crate::harness::Iperf;
 
+/// The modules that VLAN devices need.
+pub const VLAN: &str = "llc,stp,mrp,garp,8021q";
+
 /// Brings a guest's card up with an address.
 #[track_caller]
 pub fn up(guest: &mut Guest, address: &str) {

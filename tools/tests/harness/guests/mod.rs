@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 pub use load::{
-    carry_tcp, carry_udp, counter, ethtool_counters, guest_ping_exact, iperf3_serve, iperf3_to, up,
+    VLAN, carry_tcp, carry_udp, counter, ethtool_counters, guest_ping_exact, iperf3_serve, iperf3_to, up,
 };
 pub use qemu::Qemu;
 pub use shell::Ran;
@@ -140,6 +140,15 @@ impl Guest {
         self.shell.forget();
         self.shell.send("reboot -f");
         self.wait_ready();
+    }
+
+    /// The guest's kernel has seen nothing wrong in itself.
+    #[track_caller]
+    pub fn healthy(&mut self) {
+        let log = self.ok("dmesg");
+        let wrong = ["BUG:", "WARNING:", "Oops", "Call Trace", "transmit queue", "Detected Tx Unit Hang"];
+        let line = log.lines().find(|line| wrong.iter().any(|w| line.contains(w)));
+        assert!(line.is_none(), "{}: {}\n{log}", self.name, line.unwrap_or_default());
     }
 
     /// Whether the machine runs.
