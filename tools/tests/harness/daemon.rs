@@ -109,6 +109,15 @@ impl Daemon {
         found.unwrap_or_else(|| panic!("no port {port} in {stats}"))[counter].as_u64().expect("a counter")
     }
 
+    /// One of the counts that a VM port's device keeps.
+    #[track_caller]
+    pub fn device_counter(&self, port: &str, counter: &str) -> u64 {
+        let stats = self.stats();
+        let found = ports(&stats).iter().find(|p| p["name"] == port);
+        let port = found.unwrap_or_else(|| panic!("no port {port} in {stats}"));
+        port["device"][counter].as_u64().unwrap_or_else(|| panic!("no {counter} in {port}"))
+    }
+
     /// Waits until `more` frames have come in at a port from now on: traffic flows.
     #[track_caller]
     pub fn wait_for_frames(&self, port: &str, more: u64) {

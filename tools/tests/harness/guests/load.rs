@@ -1,9 +1,11 @@
 //! Traffic between guests, and what guests count.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::Guest;
-use crate::harness::Iperf;
+use crate::harness::{Daemon, Iperf, settle};
 
 /// The modules that VLAN devices need.
 pub const VLAN: &str = "llc,stp,mrp,garp,8021q";
@@ -93,4 +95,33 @@ pub fn counter(guest: &mut Guest, name: &str) -> u64 {
     let all = ethtool_counters(guest);
     let found = all.iter().find(|(n, _)| n == name);
     found.unwrap_or_else(|| panic!("no counter {name} in {all:?}")).1
+}
+
+/// The socket that a port of the first switch (`vale0`) waits for its machine on.
+pub fn vm_socket(daemon: &Daemon, port: &str) -> PathBuf {
+    daemon.run_dir().join(format!("vale0.{port}.vm"))
+}
+
+/// Bytes per frame that came in at a port meanwhile.
+#[track_caller]
+pub fn bytes_per_frame(daemon: &Daemon, port: &str, work: impl FnOnce()) -> u64 {
+    let read = || (daemon.port_counter(port, "in_bytes"), daemon.port_counter(port, "in_frames"));
+    let before = read();
+    work();
+    settle(daemon);
+    let after = read();
+    (after.0 - before.0) / (after.1 - before.1).max(1)
+}
+
+/// Datagrams that a guest's kernel lost for want of room, in its card or in a socket.
+#[track_caller]
+pub fn udp_losses(guest: &mut Guest) -> u64 {
+    let all = ethtool_counters(guest);
+    let of = |name: &str| all.iter().find(|(n, _)| n == name).map_or(0, |(_, value)| *value);
+    let card = of("rx_no_buffer_count") + of("rx_missed_errors") + of("rx_no_memory");
+    let text = guest.ok("grep ^Udp: /proc/net/snmp");
+    let mut rows = text.lines().map(|line| line.split(' '));
+    let (names, values) = (rows.next().expect("names"), rows.next().expect("values"));
+    let full = names.zip(values).find(|(name, _)| *name == "RcvbufErrors").expect("RcvbufErrors").1;
+    card + full.parse::<u64>().expect("a number")
 }

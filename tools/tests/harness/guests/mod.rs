@@ -17,7 +17,8 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 pub use load::{
-    VLAN, carry_tcp, carry_udp, counter, ethtool_counters, guest_ping_exact, iperf3_serve, iperf3_to, up,
+    VLAN, bytes_per_frame, carry_tcp, carry_udp, counter, ethtool_counters, guest_ping_exact, iperf3_serve,
+    iperf3_to, udp_losses, up, vm_socket,
 };
 pub use qemu::Qemu;
 pub use shell::Ran;
