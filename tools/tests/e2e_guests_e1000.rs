@@ -3,8 +3,8 @@
 mod harness;
 
 use harness::guests::{
-    Guest, Qemu, VLAN, bytes_per_frame, carry_tcp, carry_udp, counter, guest_ping_exact, need_guests,
-    udp_losses, up, vm_socket,
+    Guest, Qemu, VLAN, bytes_per_frame, carrier, carry_tcp, carry_udp, counter, guest_ping_exact,
+    need_guests, udp_losses, up, vm_socket,
 };
 use harness::{Daemon, assert_books, drops, settle};
 
@@ -139,7 +139,7 @@ fn multicast(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
 fn jumbo(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
     for guest in [&mut *a, &mut *b] {
         guest.ok("ip link set eth0 mtu 9000");
-        guest.until("the link to come up", "grep -q 1 /sys/class/net/eth0/carrier");
+        carrier(guest);
     }
     for size in [1473, 4000, 8972] {
         guest_ping_exact(a, "10.77.0.2", 10, size, "");
@@ -159,7 +159,7 @@ fn ethtool(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
     let report = a.run("ethtool -t eth0 offline");
     println!("{}", report.output);
     assert!(report.output.contains("The test result is PASS"), "{}", report.output);
-    a.until("the link to come up", "grep -q 1 /sys/class/net/eth0/carrier");
+    carrier(a);
     assert!(a.ok("ethtool -t eth0 online").contains("The test result is PASS"));
     guest_ping_exact(a, "10.77.0.2", 5, 1000, "");
     assert!(a.ok("ethtool eth0").contains("Speed: 1000Mb/s"));

@@ -5,7 +5,9 @@ mod harness;
 
 use std::path::Path;
 
-use harness::guests::{Guest, Qemu, VLAN, carry_tcp, carry_udp, counter, guest_ping_exact, need_guests, up};
+use harness::guests::{
+    Guest, Qemu, VLAN, carrier, carry_tcp, carry_udp, counter, guest_ping_exact, need_guests, up,
+};
 
 /// Two guests, each with an e1000 of QEMU's, and a cable between them; the modules of each.
 fn pair(dir: &Path, a: &str, b: &str) -> [Guest; 2] {
@@ -74,7 +76,7 @@ fn our_driver_drives_anothers_card() {
     assert!(counter(&mut a, "tdt_writes") < counter(&mut a, "tx_packets"));
     for guest in [&mut a, &mut b] {
         guest.ok("ethtool -K eth0 tso on tx on rx on sg on; ip link set eth0 mtu 9000");
-        guest.until("the link to come up", "grep -q 1 /sys/class/net/eth0/carrier");
+        carrier(guest);
     }
     guest_ping_exact(&mut a, "10.77.0.2", 20, 8972, "");
     // Tags by the card, then by the kernel.
@@ -90,7 +92,7 @@ fn our_driver_drives_anothers_card() {
     for _ in 0..10 {
         a.ok("ip link set eth0 down; ip link set eth0 up");
     }
-    a.until("the link to come up", "grep -q 1 /sys/class/net/eth0/carrier");
+    carrier(&mut a);
     guest_ping_exact(&mut a, "10.77.0.2", 20, 1000, "");
     a.ok("rmmod valecast_e1000; insmod /lib/modules/$(uname -r)/valecast_e1000.ko");
     b.ok("killall ping");

@@ -15,6 +15,12 @@ pub const VLAN: &str = "llc,stp,mrp,garp,8021q";
 pub fn up(guest: &mut Guest, address: &str) {
     guest.ok("ip link set eth0 up");
     guest.ok(&format!("ip addr add {address} dev eth0"));
+    carrier(guest);
+}
+
+/// Waits for a guest's link.
+#[track_caller]
+pub fn carrier(guest: &mut Guest) {
     guest.until("the link to come up", "grep -q 1 /sys/class/net/eth0/carrier");
 }
 

@@ -1,0 +1,129 @@
+//! Guests come and go, and so does the daemon: reboots, links that go down and up, machines that are killed and started
+//! again, and machines whose memory no port can reach.
+
+mod harness;
+
+use harness::guests::{Guest, Qemu, carrier, guest_ping_exact, need_guests, up, vm_socket};
+use harness::{Daemon, assert_books, wait_for};
+use nix::sys::signal::Signal;
+
+const SWITCH: &str = r#"
+run_dir = "{run}"
+[[switch]]
+name = "vale0"
+[[switch.port]]
+name = "a"
+kind = "e1000"
+[[switch.port]]
+name = "b"
+kind = "e1000"
+"#;
+
+fn qemu(daemon: &Daemon, name: &str) -> Qemu {
+    Qemu::new(name, "e1000").vfio_user(&vm_socket(daemon, name))
+}
+
+/// What `ctl ports` says of a port, under a key.
+fn port(daemon: &Daemon, name: &str, key: &str) -> serde_json::Value {
+    let ports = daemon.ctl(&["ports"]);
+    let list = ports["ports"].as_array().or_else(|| ports.as_array()).expect("ports");
+    let found = list.iter().find(|p| p["name"] == name);
+    found.unwrap_or_else(|| panic!("no port {name} in {ports}"))[key].clone()
+}
+
+#[track_caller]
+fn wait_for_state(daemon: &Daemon, name: &str, state: &str) {
+    wait_for(&format!("port {name} to be {state}"), || (port(daemon, name, "state") == state).then_some(()));
+}
+
+#[test]
+fn guests_come_and_go() {
+    if !need_guests("guests_come_and_go", &[]) {
+        return;
+    }
+    let daemon = Daemon::start(SWITCH);
+    wait_for_state(&daemon, "a", "waiting");
+    let [mut a, mut b] =
+        Guest::boot([&|| Guest::start(&qemu(&daemon, "a")), &|| Guest::start(&qemu(&daemon, "b"))]);
+    wait_for_state(&daemon, "a", "up");
+    assert_eq!(port(&daemon, "a", "pid"), a.pid());
+    up(&mut a, "10.77.0.1/24");
+    up(&mut b, "10.77.0.2/24");
+    guest_ping_exact(&mut a, "10.77.0.2", 10, 1000, "");
+
+    // The link goes down and up while frames come.
+    b.ok("ping -f -q 10.77.0.1 >/dev/null 2>&1 & echo");
+    for _ in 0..10 {
+        a.ok("ip link set eth0 down; ip link set eth0 up");
+    }
+    carrier(&mut a);
+    guest_ping_exact(&mut a, "10.77.0.2", 10, 1000, "");
+
+    // The guest boots again: firmware, then a driver that finds the card as another left it.
+    a.reboot();
+    up(&mut a, "10.77.0.1/24");
+    guest_ping_exact(&mut a, "10.77.0.2", 10, 1000, "");
+    assert_eq!(port(&daemon, "a", "pid"), a.pid(), "a reboot is no new VM");
+
+    // The machine dies in the middle of traffic, and another takes its place.
+    a.kill();
+    wait_for_state(&daemon, "a", "waiting");
+    let mut a = Guest::start(&qemu(&daemon, "a"));
+    a.wait_ready();
+    up(&mut a, "10.77.0.1/24");
+    b.ok("killall ping");
+    guest_ping_exact(&mut a, "10.77.0.2", 10, 1000, "");
+    assert_eq!(port(&daemon, "a", "pid"), a.pid());
+
+    // A second machine at a socket that has one is turned away, and the first does not notice.
+    let mut second = Guest::start(&qemu(&daemon, "a"));
+    wait_for("QEMU to give up", || (!second.runs()).then_some(()));
+    drop(second);
+    guest_ping_exact(&mut a, "10.77.0.2", 10, 1000, "");
+    for guest in [&mut a, &mut b] {
+        guest.healthy();
+    }
+    assert_books(&daemon);
+
+    // The daemon goes first.
+    daemon.stop();
+    for guest in [&mut a, &mut b] {
+        survives(guest);
+    }
+}
+
+#[test]
+fn a_guest_outlives_a_daemon_that_dies() {
+    if !need_guests("a_guest_outlives_a_daemon_that_dies", &[]) {
+        return;
+    }
+    let mut daemon = Daemon::start(SWITCH);
+    let [mut a, mut unshared] = Guest::boot([&|| Guest::start(&qemu(&daemon, "a")), &|| {
+        Guest::start(&qemu(&daemon, "b").unshared())
+    }]);
+    // Memory that is the VM's own cannot be reached. It is said, and the guest lives.
+    wait_for_state(&daemon, "b", "unshared");
+    let said = daemon.stderr();
+    assert!(said.contains("share"), "no word on the memory that is not shared:\n{said}");
+    assert_eq!(unshared.ok("echo alive"), "alive\n");
+    unshared.kill();
+    wait_for_state(&daemon, "b", "waiting");
+
+    up(&mut a, "10.77.0.1/24");
+    a.ok("ping -f -q 10.77.0.2 >/dev/null 2>&1 & echo");
+    daemon.signal(Signal::SIGKILL);
+    wait_for("the daemon's end", || daemon.exited());
+    survives(&mut a);
+}
+
+/// A guest whose card is gone still runs, as a machine with a dead card would. What its kernel says of the card
+/// is not held against it.
+fn survives(guest: &mut Guest) {
+    assert!(guest.runs());
+    assert_eq!(guest.ok("echo alive"), "alive\n");
+    guest.run("ping -c 1 -W 1 10.77.0.2");
+    guest.ok("ip link set eth0 down");
+    assert_eq!(guest.ok("echo alive"), "alive\n");
+    let log = guest.ok("dmesg");
+    assert!(!log.contains("BUG:") && !log.contains("Oops"), "{log}");
+}
