@@ -23,15 +23,24 @@
 pub mod connection;
 pub mod device;
 pub mod irq;
-pub mod memory;
 pub mod pci;
 pub mod server;
 pub mod session;
-pub mod stream;
-pub mod sys;
 pub mod version;
 pub mod wire;
 pub mod wiring;
+
+pub use crate::{memory, sys};
+
+/// Requests, as they come in.
+pub mod stream {
+    pub use crate::stream::{Desync, Fill};
+
+    /// A request.
+    pub type Message<'a> = crate::stream::Message<'a, super::wire::Header>;
+    /// The receiving half of a connection.
+    pub type Stream = crate::stream::Stream<super::wire::Header>;
+}
 
 pub use device::{Bus, Counters, Device, Peer};
 pub use irq::Interrupt;

@@ -8,7 +8,7 @@ use zerocopy::IntoBytes;
 
 use super::device::{Bus, Device};
 
-use super::memory::{DmaTable, UNSHARED};
+use super::memory::{DmaTable, Range, UNSHARED};
 use super::pci::{BARS, BadBar, Command as PciCommand, Config, Identity};
 use super::stream::Message;
 use super::version::{ClientCapabilities, negotiate};
@@ -34,6 +34,23 @@ pub struct Session<D> {
     client: Option<ClientCapabilities>,
     told_unshared: bool,
     data: Vec<u8>,
+}
+
+impl DmaTable {
+    /// Adds what a DMA_MAP message says. Besides the errors of [`DmaTable::add`], `EINVAL`: unknown flags.
+    pub fn map(&mut self, m: &wire::DmaMap, fd: Option<&OwnedFd>) -> Result<(), Errno> {
+        let flags = m.flags.get();
+        if flags & !(wire::MAP_READ | wire::MAP_WRITE) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let range = Range {
+            start: m.address.get(),
+            size: m.size.get(),
+            readable: flags & wire::MAP_READ != 0,
+            writable: flags & wire::MAP_WRITE != 0,
+        };
+        self.add(range, fd.map(|fd| (fd, m.offset.get())))
+    }
 }
 
 impl<D: Device> Session<D> {

@@ -45,6 +45,15 @@ pub struct Header {
     pub error: U32,
 }
 
+impl crate::stream::Framing for Header {
+    const MAX_MESSAGE: usize = MAX_MESSAGE;
+    const MAX_FDS: usize = MAX_FDS;
+
+    fn total(&self) -> u64 {
+        self.size.get().into()
+    }
+}
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the specification's names")]

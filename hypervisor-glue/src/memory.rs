@@ -1,6 +1,6 @@
 //! The guest's memory as the device sees it: which guest addresses lie where in this process.
 //!
-//! The server's thread holds the [`DmaTable`] and changes it as the client maps and unmaps; each change publishes a
+//! The server's thread holds the [`DmaTable`] and changes it as the client (a VM's monitor) maps and unmaps; each change publishes a
 //! whole new [`Snapshot`]. Workers load the snapshot once a turn under their epoch guard and translate addresses
 //! with it. A mapping is unmapped when the last worker that could have seen it has moved on.
 
@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::sys::mapping::{HostSlice, Mapping};
-use super::sys::published::Published;
-use super::wire::{DmaMap, MAP_READ, MAP_WRITE};
+use crate::sys::mapping::{HostSlice, Mapping};
+use crate::sys::published::Published;
 
 /// Most maps that a client may have; announced as `max_dma_maps`.
 pub const MAX_MAPS: usize = 4096;
@@ -62,7 +61,7 @@ pub struct Map {
 
 impl Map {
     fn end(&self) -> u64 {
-        // Checked in `DmaTable::map`.
+        // Checked in `insert`.
         self.start + self.size
     }
 
@@ -172,6 +171,41 @@ impl Snapshot {
     }
 }
 
+/// A range of guest addresses, and what the device may do there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First address.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+    /// The device may read.
+    pub readable: bool,
+    /// The device may write.
+    pub writable: bool,
+}
+
+/// Adds a map in its place, after the checks of [`DmaTable::add`].
+fn insert(maps: &mut Vec<Arc<Map>>, range: Range, file: Option<(&OwnedFd, u64)>) -> Result<(), Errno> {
+    let Range { start, size, readable, writable } = range;
+    let end = start.checked_add(size).ok_or(Errno::EINVAL)?;
+    let offset = file.map_or(0, |(_, offset)| offset);
+    if size == 0 || [start, size, offset].iter().any(|n| !n.is_multiple_of(PAGE)) {
+        return Err(Errno::EINVAL);
+    }
+    let total: u64 = maps.iter().map(|m| m.size).sum();
+    if maps.len() >= MAX_MAPS || size > MAX_BYTES - total.min(MAX_BYTES) {
+        return Err(Errno::ENOSPC);
+    }
+    let at = maps.partition_point(|m| m.start < start);
+    let before = at.checked_sub(1).and_then(|k| maps.get(k));
+    if before.is_some_and(|b| b.end() > start) || maps.get(at).is_some_and(|n| n.start < end) {
+        return Err(Errno::EEXIST);
+    }
+    let host = file.map(|(fd, offset)| Mapping::new(fd, offset, size, writable)).transpose()?;
+    maps.insert(at, Arc::new(Map { start, size, readable, writable, host }));
+    Ok(())
+}
+
 /// The maps of one client, and where they are published.
 #[derive(Debug)]
 pub struct DmaTable {
@@ -188,31 +222,26 @@ impl DmaTable {
         table
     }
 
-    /// Adds a map.
+    /// Adds a map; `file`: what is behind it, from which offset on.
     ///
-    /// `EINVAL`: not whole pages at an offset of whole pages, past the end of the address space, unknown flags, a file too short; `EEXIST`:
-    /// overlaps another; `ENOSPC`: [`MAX_MAPS`] or [`MAX_BYTES`]; otherwise what mmap says.
-    pub fn map(&mut self, m: &DmaMap, fd: Option<&OwnedFd>) -> Result<(), Errno> {
-        let (start, size, flags) = (m.address.get(), m.size.get(), m.flags.get());
-        let end = start.checked_add(size).ok_or(Errno::EINVAL)?;
-        let whole = |n: u64| n.is_multiple_of(PAGE);
-        let aligned = whole(start) && whole(size) && size > 0 && (fd.is_none() || whole(m.offset.get()));
-        if !aligned || flags & !(MAP_READ | MAP_WRITE) != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let total: u64 = self.maps.iter().map(|m| m.size).sum();
-        if self.maps.len() >= MAX_MAPS || size > MAX_BYTES - total.min(MAX_BYTES) {
-            return Err(Errno::ENOSPC);
-        }
-        let at = self.maps.partition_point(|m| m.start < start);
-        let before = at.checked_sub(1).and_then(|k| self.maps.get(k));
-        if before.is_some_and(|b| b.end() > start) || self.maps.get(at).is_some_and(|n| n.start < end) {
-            return Err(Errno::EEXIST);
-        }
-        let writable = flags & MAP_WRITE != 0;
-        let host = fd.map(|fd| Mapping::new(fd, m.offset.get(), size, writable)).transpose()?;
-        self.maps.insert(at, Arc::new(Map { start, size, readable: flags & MAP_READ != 0, writable, host }));
+    /// `EINVAL`: not whole pages at an offset of whole pages, past the end of the address space, a file too short; `EEXIST`: overlaps another;
+    /// `ENOSPC`: [`MAX_MAPS`] or [`MAX_BYTES`]; otherwise what mmap says.
+    pub fn add(&mut self, range: Range, file: Option<(&OwnedFd, u64)>) -> Result<(), Errno> {
+        insert(&mut self.maps, range, file)?;
         self.publish();
+        Ok(())
+    }
+
+    /// Maps these and nothing else, at once: no worker finds memory missing that is in both. On return none uses
+    /// what was there before. Errors as from [`DmaTable::add`], with everything as it was.
+    pub fn replace(&mut self, ranges: &[(Range, OwnedFd, u64)]) -> Result<(), Errno> {
+        let mut maps = Vec::new();
+        for (range, fd, offset) in ranges {
+            insert(&mut maps, *range, Some((fd, *offset)))?;
+        }
+        self.maps = maps;
+        self.publish();
+        self.settle();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! All unsafe code of the vfio-user server.
+//! The unsafe code of both buses.
 //!
 //! - [`fds`]: descriptors out of a received message;
 //! - [`mapping`]: a piece of guest memory, mapped, and the pointers into it;

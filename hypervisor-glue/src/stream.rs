@@ -3,22 +3,30 @@
 //! One receive brings as many messages as fit. The buffer is as large as it will ever be; a message too long for it is
 //! reported by its header and its bytes are skipped, so that the next message is found.
 
+use std::marker::PhantomData;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use super::sys::fds::{Space, receive};
-use super::wire::{HEADER, Header, MAX_FDS, MAX_MESSAGE};
+use crate::sys::fds::{Space, receive};
 
-/// Bytes of the receive buffer: one message of the greatest length and plenty of short ones.
-const BUFFER: usize = 2 * MAX_MESSAGE;
+/// What the messages of a protocol begin with, and how long they get.
+pub trait Framing: FromBytes + KnownLayout + Immutable + Copy {
+    /// Longest message in bytes, header included.
+    const MAX_MESSAGE: usize;
+    /// Most descriptors of one message.
+    const MAX_FDS: usize;
+
+    /// Bytes of the whole message, header included.
+    fn total(&self) -> u64;
+}
 
 /// A message.
 #[derive(Debug)]
-pub struct Message<'a> {
+pub struct Message<'a, H> {
     /// Its header.
-    pub header: Header,
+    pub header: H,
     /// What follows the header.
     pub body: &'a [u8],
     /// Descriptors that came with it.
@@ -31,7 +39,7 @@ pub struct Message<'a> {
 /// The stream cannot be followed any more: a message claims to be shorter than its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message of {0} bytes, less than its header")]
-pub struct Desync(pub u32);
+pub struct Desync(pub u64);
 
 /// What a receive brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +62,7 @@ struct Pending {
 
 /// The receiving half of one connection.
 #[derive(Debug)]
-pub struct Stream {
+pub struct Stream<H> {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -64,23 +72,26 @@ pub struct Stream {
     skip: u64,
     pending: Vec<Pending>,
     space: Space,
+    framing: PhantomData<H>,
 }
 
-impl Default for Stream {
+impl<H: Framing> Default for Stream<H> {
     fn default() -> Self {
         Self {
-            buffer: vec![0; BUFFER],
+            // One message of the greatest length and plenty of short ones.
+            buffer: vec![0; 2 * H::MAX_MESSAGE],
             start: 0,
             end: 0,
             position: 0,
             skip: 0,
             pending: Vec::new(),
             space: Space::default(),
+            framing: PhantomData,
         }
     }
 }
 
-impl Stream {
+impl<H: Framing> Stream<H> {
     /// Receives once, without waiting. All whole messages must have been taken before.
     pub fn fill(&mut self, sock: BorrowedFd<'_>) -> Result<Fill, Errno> {
         self.compact();
@@ -121,7 +132,7 @@ impl Stream {
         let at = self.position + self.end as u64 - 1;
         // What is held for a message that is not whole yet is bounded; the kernel bounds what one receive brings.
         let held: usize = self.pending.iter().map(|p| p.fds.len()).sum();
-        let over = held + fds.len() > 2 * MAX_FDS || self.pending.len() > MAX_FDS;
+        let over = held + fds.len() > 2 * H::MAX_FDS || self.pending.len() > H::MAX_FDS;
         if over {
             self.pending.clear();
         }
@@ -130,7 +141,7 @@ impl Stream {
     }
 
     /// The next whole message, if there is one.
-    pub fn message(&mut self) -> Result<Option<Message<'_>>, Desync> {
+    pub fn message(&mut self) -> Result<Option<Message<'_, H>>, Desync> {
         if self.skip > 0 {
             let n = (self.end - self.start).min(usize::try_from(self.skip).unwrap_or(usize::MAX));
             self.advance(n);
@@ -138,25 +149,26 @@ impl Stream {
             let _ = self.descriptors();
         }
         let at = self.start;
-        let Ok((header, rest)) = Header::read_from_prefix(&self.buffer[at..self.end]) else {
+        let Ok((header, rest)) = H::read_from_prefix(&self.buffer[at..self.end]) else {
             return Ok(None);
         };
-        let size = header.size.get() as usize;
-        if size < HEADER {
-            return Err(Desync(header.size.get()));
+        let (total, own) = (header.total(), size_of::<H>());
+        if total < own as u64 {
+            return Err(Desync(total));
         }
-        if size > MAX_MESSAGE {
-            self.advance(HEADER);
-            self.skip = (size - HEADER) as u64;
+        if total > H::MAX_MESSAGE as u64 {
+            self.advance(own);
+            self.skip = total - own as u64;
             return Ok(Some(Message { header, body: &[], fds: Vec::new(), bad: Some(Errno::E2BIG) }));
         }
-        if rest.len() < size - HEADER {
+        let size = total as usize;
+        if rest.len() < size - own {
             return Ok(None);
         }
         self.advance(size);
         let (fds, lost) = self.descriptors();
-        let bad = (lost || fds.len() > MAX_FDS).then_some(Errno::EMFILE);
-        let body = &self.buffer[at + HEADER..at + size];
+        let bad = (lost || fds.len() > H::MAX_FDS).then_some(Errno::EMFILE);
+        let body = &self.buffer[at + own..at + size];
         Ok(Some(Message { header, body, fds, bad }))
     }
 
