@@ -4,6 +4,8 @@
 //! VLAN tag) are copied once; all decisions are made on that copy and *it* is what receivers get,
 //! followed by the rest straight from the sender's buffer.
 
+use std::cell::RefCell;
+
 use crate::counters::Cause;
 
 /// Most frames that a worker takes from a source at once.
@@ -143,6 +145,18 @@ pub struct Burst {
     vnets: Vec<VnetHdr>,
     arena: Box<[u8]>,
     used: usize,
+    notes: RefCell<Vec<(usize, Note)>>,
+}
+
+/// What a destination remembers between a claim and its end, for those whose claims are more than a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// First position claimed.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// Frames they are for.
+    pub frames: usize,
 }
 
 impl Default for Burst {
@@ -158,6 +172,7 @@ impl Default for Burst {
             vnets: Vec::with_capacity(MAX_BURST),
             arena: vec![0; ARENA].into_boxed_slice(),
             used: 0,
+            notes: RefCell::default(),
         }
     }
 }
@@ -171,6 +186,19 @@ impl Burst {
         (self.bytes, self.slots, self.longest, self.odd) = (0, 0, 0, false);
         self.vnets.clear();
         self.used = 0;
+        self.notes.get_mut().clear();
+    }
+
+    /// Leaves a note for the destination (or queue of one) `whose`, a number of its own such as an address.
+    pub fn leave(&self, whose: usize, note: Note) {
+        self.notes.borrow_mut().push((whose, note));
+    }
+
+    /// Takes the note that was left for `whose`.
+    pub fn pick_up(&self, whose: usize) -> Option<Note> {
+        let mut notes = self.notes.borrow_mut();
+        let at = notes.iter().position(|(w, _)| *w == whose)?;
+        Some(notes.swap_remove(at).1)
     }
 
     /// Frames that came from the source.

@@ -399,13 +399,15 @@ impl Plan {
         set: Option<[u8; 6]>,
     ) {
         let Some(dest) = t.port(to) else { return };
-        if dest.egress.is_none() {
+        let Some(egress) = &dest.egress else {
             self.out_drops.push((seen.orig, to, Cause::PortDown));
             return;
-        }
+        };
         let (orig, caps) = (seen.orig, dest.caps);
         let plain = op == TagOp::Keep && set.is_none();
-        let vnet = burst.frames[usize::from(orig)].vnet != 0 && !caps.vnet;
+        // Whether the switch has to do what the header leaves to others.
+        let offload = burst.vnet(&burst.frames[usize::from(orig)]);
+        let vnet = offload.is_some_and(|v| !caps.vnet || !egress.takes(v));
         if plain && !vnet {
             self.place(burst, to, orig, orig, caps.max_frame);
             return;

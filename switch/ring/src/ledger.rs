@@ -164,6 +164,38 @@ impl Ledger {
         }
     }
 
+    /// Positions reserved so far, for rings whose room is not counted here (virtqueues): see
+    /// [`Ledger::reserve_from`].
+    #[inline]
+    pub fn reserved(&self) -> u64 {
+        // ORDERING: Relaxed; `reserve_from` finds out whether it is still so.
+        self.reserved.load(Ordering::Relaxed)
+    }
+
+    /// Reserves the `n` positions from `from` on, unless others have reserved meanwhile. For rings whose room is not
+    /// counted here: no claim comes before it, and the caller sees to it that never more than the ring's slots are
+    /// reserved and not published.
+    #[inline]
+    pub fn reserve_from(&self, from: u64, n: u32) -> bool {
+        self.shift(from, from + u64::from(n))
+    }
+
+    /// Gives the positions from `to` up to `from` back, unless others have reserved behind them: then they must be
+    /// committed.
+    #[inline]
+    pub fn unreserve(&self, from: u64, to: u64) -> bool {
+        self.shift(from, to)
+    }
+
+    fn shift(&self, from: u64, to: u64) -> bool {
+        if self.exclusive {
+            self.reserved.store(to, Ordering::Relaxed);
+            return true;
+        }
+        // ORDERING: Relaxed: who owns a position is all that is settled; what is in it goes by `commit`.
+        self.reserved.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     /// Turns `n` claimed slots into consecutive positions; the first is returned.
     #[inline]
     pub fn reserve(&self, n: u32) -> u64 {

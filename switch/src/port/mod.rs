@@ -6,7 +6,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::frame::{Burst, Entry};
+use crate::frame::{Burst, Entry, VnetHdr};
 
 pub mod netmap;
 pub mod null;
@@ -110,6 +110,12 @@ pub trait Egress: Send + Sync {
     /// What there is to know about the port besides.
     fn about(&self) -> About {
         About::default()
+    }
+
+    /// Whether it takes this offload header, given [`Caps::vnet`]; if not, the switch does the work.
+    fn takes(&self, offload: VnetHdr) -> bool {
+        let _ = offload;
+        true
     }
 
     /// Claims room for as many of `list`, from its beginning, as there is; how many. `lane` keeps frames of one

@@ -73,6 +73,8 @@ impl Ingress for TapIngress {
 struct TapEgress {
     queues: Vec<Arc<File>>,
     offload: bool,
+    /// The kernel knows segmentation of UDP.
+    udp: bool,
 }
 
 impl Egress for TapEgress {
@@ -84,6 +86,10 @@ impl Egress for TapEgress {
             max_run: usize::MAX,
             queues: self.queues.len(),
         }
+    }
+
+    fn takes(&self, offload: VnetHdr) -> bool {
+        self.udp || offload.gso_type & !VnetHdr::GSO_ECN != VnetHdr::GSO_UDP_L4
     }
 
     fn put(&self, burst: &Burst, list: &[Entry], lane: usize, _now: u64) -> Tally {
@@ -104,7 +110,7 @@ impl Egress for TapEgress {
 
 /// Makes the interface, or attaches to it if it is a TAP already, and configures it.
 pub fn open(name: &str, cfg: &TapPort) -> Result<Opened, OpenError> {
-    let queues = sys::in_netns(cfg.netns.as_deref(), || create(cfg))?;
+    let (queues, udp) = sys::in_netns(cfg.netns.as_deref(), || create(cfg))?;
     tracing::debug!(port = name, interface = cfg.ifname, queues = queues.len(), "TAP is open");
     let ingress = queues
         .iter()
@@ -112,14 +118,19 @@ pub fn open(name: &str, cfg: &TapPort) -> Result<Opened, OpenError> {
             Box::new(TapIngress { queue: q.clone(), frames: Packed::new(VnetHdr::LEN + MAX_FRAME) }) as _
         })
         .collect();
-    Ok(Opened { ingress, egress: Arc::new(TapEgress { queues, offload: cfg.offload }), keep: Vec::new() })
+    Ok(Opened {
+        ingress,
+        egress: Arc::new(TapEgress { queues, offload: cfg.offload, udp }),
+        keep: Vec::new(),
+    })
 }
 
-/// Queues of the interface, which belongs to the network namespace of this thread.
-fn create(cfg: &TapPort) -> Result<Vec<Arc<File>>, OpenError> {
+/// Queues of the interface, which belongs to the network namespace of this thread; and whether the kernel can segment
+/// UDP.
+fn create(cfg: &TapPort) -> Result<(Vec<Arc<File>>, bool), OpenError> {
     let many = if cfg.queues > 1 { libc::IFF_MULTI_QUEUE } else { 0 };
     let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | many;
-    let mut queues = Vec::new();
+    let (mut queues, mut udp) = (Vec::new(), false);
     for _ in 0..cfg.queues.max(1) {
         let queue = device()?;
         sys::tun_queue(&queue, &cfg.ifname, flags).map_err(|e| {
@@ -135,11 +146,11 @@ fn create(cfg: &TapPort) -> Result<Vec<Arc<File>>, OpenError> {
                 e => sys::refused(what, CAPABILITY)(e),
             }
         })?;
-        configure_queue(&queue, cfg)?;
+        udp = configure_queue(&queue, cfg)?;
         queues.push(Arc::new(queue));
     }
     configure_interface(cfg)?;
-    Ok(queues)
+    Ok((queues, udp))
 }
 
 fn device() -> Result<File, OpenError> {
@@ -154,18 +165,22 @@ fn device() -> Result<File, OpenError> {
     })
 }
 
-fn configure_queue(queue: &File, cfg: &TapPort) -> Result<(), OpenError> {
+/// Whether the kernel can segment UDP.
+fn configure_queue(queue: &File, cfg: &TapPort) -> Result<bool, OpenError> {
     let (fd, ifname) = (queue.as_fd(), &cfg.ifname);
     sys::tun_set_header_len(fd, VnetHdr::LEN)
         .map_err(super::os(format!("cannot set the offload header of TAP interface {ifname}")))?;
     let mut result = Ok(());
+    let mut set = 0;
     for features in if cfg.offload { &OFFLOADS[..] } else { &[0] } {
-        result = sys::tun_set_offload(fd, *features);
+        set = *features;
+        result = sys::tun_set_offload(fd, set);
         if result != Err(Errno::EINVAL) {
             break;
         }
     }
-    result.map_err(super::os(format!("cannot set offloads of TAP interface {ifname}")))
+    result.map_err(super::os(format!("cannot set offloads of TAP interface {ifname}")))?;
+    Ok(set & libc::TUN_F_USO4 != 0)
 }
 
 fn configure_interface(cfg: &TapPort) -> Result<(), OpenError> {
