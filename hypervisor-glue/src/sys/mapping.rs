@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
@@ -133,6 +133,20 @@ impl<'a> HostSlice<'a> {
         true
     }
 
+    /// As [`HostSlice::write`], from memory that others may write too (another guest's).
+    ///
+    /// # Safety
+    /// `len` bytes must be readable at `from`.
+    #[must_use]
+    #[inline]
+    pub unsafe fn write_from(&self, offset: usize, from: *const u8, len: usize) -> bool {
+        let Some(at) = self.inside(offset, len).filter(|_| self.writable) else { return false };
+        // SAFETY: `inside` checked this end, the caller vouches for the other. A guest that sends its own receive
+        // buffer to itself overlaps them, which `copy` allows.
+        unsafe { std::ptr::copy(from, at.as_ptr(), len) };
+        true
+    }
+
     /// A word that both sides use; none if it is misaligned, outside, or read-only.
     pub fn atomic_u64(&self, offset: usize) -> Option<&'a AtomicU64> {
         self.atomic(offset)
@@ -143,12 +157,17 @@ impl<'a> HostSlice<'a> {
         self.atomic(offset)
     }
 
+    /// As above, for the indices of a virtqueue.
+    pub fn atomic_u16(&self, offset: usize) -> Option<&'a AtomicU16> {
+        self.atomic(offset)
+    }
+
     /// As above, for a descriptor's status byte.
     pub fn atomic_u8(&self, offset: usize) -> Option<&'a AtomicU8> {
         self.atomic(offset)
     }
 
-    /// `T` is one of the three above, and nothing else.
+    /// `T` is one of the four above, and nothing else.
     fn atomic<T>(&self, offset: usize) -> Option<&'a T> {
         let at = self.inside(offset, size_of::<T>()).filter(|_| self.writable)?.cast::<T>();
         if !at.is_aligned() {

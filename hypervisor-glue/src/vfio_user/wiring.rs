@@ -4,12 +4,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::read;
 
 use super::irq::{Interrupt, Wires};
 use super::wire::SetIrqs;
+use crate::event::eventfd;
 
 /// Kinds of interrupts of a PCI device: INTx, MSI, MSI-X, errors, requests to let go.
 pub const KINDS: u32 = 5;
@@ -100,7 +99,7 @@ impl Irqs {
             DATA_EVENTFD if fds.len() <= count as usize => false,
             _ => return Err(Errno::EINVAL),
         };
-        let fd = fds.into_iter().next().map(checked).transpose()?;
+        let fd = fds.into_iter().next().map(eventfd).transpose()?;
         match (index, action) {
             (INTX | MSI, TRIGGER) if off => self.switch(index, None, false),
             // -1, that is no descriptor, for a vector: it stays on but tells nobody.
@@ -161,18 +160,4 @@ impl Irqs {
         self.msi_on = false;
         self.interrupt.rewire(Wires::default());
     }
-}
-
-/// Descriptors come from a stranger: a pipe or a full counter must not block a worker. An eventfd is an anonymous
-/// inode (no file type), as are others that refuse the write; all are made non-blocking.
-fn checked(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    let kind = SFlag::from_bits_truncate(fstat(&fd)?.st_mode).intersection(SFlag::S_IFMT);
-    if !kind.is_empty() {
-        return Err(Errno::EINVAL);
-    }
-    let flags = OFlag::from_bits_retain(fcntl(&fd, FcntlArg::F_GETFL)?);
-    if !flags.contains(OFlag::O_NONBLOCK) {
-        fcntl(&fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    }
-    Ok(fd)
 }

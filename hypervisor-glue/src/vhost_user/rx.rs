@@ -1,0 +1,300 @@
+//! What the guest receives: frames are copied straight from their sender's memory into the guest's receive buffers.
+//!
+//! Each frame comes behind a `virtio_net_hdr` with what is left to be done for it; with mergeable buffers it takes as
+//! many as it needs, else it must fit into one. Who gets which buffers is the [`Book`]'s business.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use valecast_switch::frame::{Burst, Entry, Frame, VnetHdr};
+use valecast_switch::port::{Caps, Egress, Tally};
+
+use super::book::{Book, Fit, Place};
+use super::chain::{Bad, Use, walk};
+use super::queue::Queue;
+use super::ring::Ring;
+use crate::memory::{Direction, Fault, Snapshot};
+use crate::sys::mapping::HostSlice;
+
+/// Longest header.
+const HEADER: usize = 12;
+
+/// The receive queue of a pair.
+struct Receive {
+    queue: Arc<Queue>,
+    book: Book,
+}
+
+/// The receive queues of a port.
+pub struct Receiver {
+    queues: Vec<Receive>,
+    caps: Caps,
+}
+
+/// Bytes to come: header, head, and tail of a frame.
+struct Source {
+    parts: [(*const u8, usize); 3],
+}
+
+impl Source {
+    fn left(&self) -> usize {
+        self.parts.iter().map(|p| p.1).sum()
+    }
+
+    /// Copies as much as goes into `piece`; bytes.
+    fn copy(&mut self, piece: &HostSlice<'_>) -> usize {
+        let mut at = 0;
+        for (from, len) in &mut self.parts {
+            let n = (piece.len() - at).min(*len);
+            // SAFETY: `from` has `len` bytes: the header is the caller's, head and tail are as readable as frames of
+            // a burst are.
+            let written = unsafe { piece.write_from(at, *from, n) };
+            debug_assert!(written);
+            // SAFETY: inside the part, or one past its end.
+            *from = unsafe { from.add(n) };
+            *len -= n;
+            at += n;
+        }
+        at
+    }
+
+    /// Copies up to `len` bytes to a guest address.
+    fn put(&mut self, memory: &Snapshot, address: u64, len: u32) -> Result<u32, Fault> {
+        let want = (len as usize).min(self.left());
+        memory.each(address, want as u64, Direction::Write, |piece| {
+            self.copy(&piece);
+        })?;
+        Ok(want as u32)
+    }
+}
+
+impl Receive {
+    /// A key for notes in bursts.
+    fn key(&self) -> usize {
+        std::ptr::from_ref(&self.book) as usize
+    }
+
+    fn need(&self, burst: &Burst, e: Entry) -> usize {
+        burst.frames[usize::from(e.frame)].len() + self.queue.parts.features.header()
+    }
+
+    fn claim(&self, burst: &Burst, list: &[Entry]) -> usize {
+        let guard = crossbeam::epoch::pin();
+        let memory = self.queue.memory(&guard);
+        let Some(ring) = self.queue.ring(memory) else { return 0 };
+        let longest = burst.longest() + self.queue.parts.features.header();
+        let want = self.book.estimate(longest, list.len(), list.iter().map(|e| self.need(burst, *e)));
+        let (start, mut end) = self.book.reserve(&self.queue, &ring, want);
+        self.book.read(&self.queue, &ring, memory, start, end);
+        let (mut pos, mut got) = (start, 0);
+        'frames: for e in list {
+            let need = self.need(burst, *e);
+            loop {
+                match self.book.fit(pos, end, need) {
+                    Fit::At(place) => pos = place.end,
+                    // It goes nowhere, and takes no room.
+                    Fit::Never => {}
+                    Fit::Short(useful) => {
+                        let more = self.book.extend(&self.queue, &ring, end, self.book.more(need));
+                        if more == end {
+                            if useful == end {
+                                pos = end;
+                            }
+                            break 'frames;
+                        }
+                        self.book.read(&self.queue, &ring, memory, end, more);
+                        end = more;
+                        continue;
+                    }
+                }
+                got += 1;
+                break;
+            }
+        }
+        if self.book.give_back(end, pos) {
+            end = pos;
+        }
+        if got > 0 {
+            burst.leave(self.key(), Book::note(start, end, got));
+        } else {
+            self.return_empty(&ring, start, end);
+            self.book.commit(&self.queue, &ring, start, end);
+        }
+        got
+    }
+
+    fn unclaim(&self, burst: &Burst, frames: usize) {
+        let Some(mut note) = burst.pick_up(self.key()) else { return };
+        note.frames = note.frames.saturating_sub(frames);
+        if note.frames > 0 {
+            // What the others do not need is given back when they are delivered.
+            burst.leave(self.key(), note);
+        } else if !self.book.give_back(note.end, note.start) {
+            let guard = crossbeam::epoch::pin();
+            if let Some(ring) = self.queue.ring(self.queue.memory(&guard)) {
+                self.return_empty(&ring, note.start, note.end);
+                self.book.commit(&self.queue, &ring, note.start, note.end);
+            }
+        }
+    }
+
+    fn put(&self, burst: &Burst, list: &[Entry]) -> Tally {
+        let mut tally = Tally::default();
+        let note = burst.pick_up(self.key());
+        let guard = crossbeam::epoch::pin();
+        let memory = self.queue.memory(&guard);
+        let (Some(note), Some(ring)) = (note, self.queue.ring(memory)) else {
+            tally.tx_error = list.len() as u64;
+            return tally;
+        };
+        let (mut pos, mut end) = (note.start, note.end);
+        for e in list {
+            let frame = &burst.frames[usize::from(e.frame)];
+            let placed = match self.book.fit(pos, end, self.need(burst, *e)) {
+                Fit::At(place) => {
+                    self.return_empty(&ring, pos, place.first);
+                    pos = place.end;
+                    self.write(&ring, memory, burst, frame, place)
+                }
+                Fit::Short(_) | Fit::Never => false,
+            };
+            if placed {
+                tally.frames += 1;
+                tally.bytes += frame.len() as u64;
+            } else {
+                tally.tx_error += 1;
+            }
+        }
+        if self.book.give_back(end, pos) {
+            end = pos;
+        }
+        self.return_empty(&ring, pos, end);
+        self.book.commit(&self.queue, &ring, note.start, end);
+        tally
+    }
+
+    /// Marks buffers as used with nothing in them.
+    fn return_empty(&self, ring: &Ring<'_>, from: u64, end: u64) {
+        for pos in from..end {
+            ring.put_used(self.queue.used_index(pos), self.book.buffer(pos).head, 0);
+            self.queue.parts.counters.rx_returned.add(1);
+        }
+    }
+
+    /// Writes one frame; whether all of it arrived.
+    fn write(&self, ring: &Ring<'_>, memory: &Snapshot, burst: &Burst, f: &Frame, place: Place) -> bool {
+        let mut header = [0; HEADER];
+        let offload = if f.vnet == 0 { None } else { burst.vnet(f) };
+        if let Some(v) = offload {
+            header[..VnetHdr::LEN].copy_from_slice(&v.to_bytes());
+        }
+        header[VnetHdr::LEN..].copy_from_slice(&((place.end - place.first) as u16).to_le_bytes());
+        let len = self.queue.parts.features.header();
+        let mut source = Source {
+            parts: [(header.as_ptr(), len), (f.head, usize::from(f.head_len)), (f.tail, f.tail_len as usize)],
+        };
+        let mut arrived = true;
+        for pos in place.first..place.end {
+            let b = self.book.buffer(pos);
+            let wrote = match b.address {
+                Some(address) => source.put(memory, address, b.len).map_err(Bad::from),
+                None => self.scatter(ring, memory, b.head, &mut source),
+            };
+            let wrote = wrote.unwrap_or_else(|bad| {
+                bad.count(&self.queue.parts.counters);
+                tracing::debug!(queue = self.queue.parts.number, "a receive buffer cannot be written: {bad}");
+                arrived = false;
+                0
+            });
+            ring.put_used(self.queue.used_index(pos), b.head, wrote);
+        }
+        arrived && source.left() == 0
+    }
+
+    /// Into a buffer in several pieces; bytes. The guest may have changed them meanwhile.
+    fn scatter(
+        &self,
+        ring: &Ring<'_>,
+        memory: &Snapshot,
+        head: u16,
+        source: &mut Source,
+    ) -> Result<u32, Bad> {
+        let mut wrote = 0u32;
+        walk(ring, memory, self.queue.parts.features.indirect(), head, Use::Write, |address, len| {
+            wrote = wrote.saturating_add(source.put(memory, address, len)?);
+            Ok(())
+        })?;
+        Ok(wrote)
+    }
+
+    fn arm(&self) -> bool {
+        let guard = crossbeam::epoch::pin();
+        match self.queue.ring(self.queue.memory(&guard)) {
+            Some(ring) => self.queue.arm(&ring, self.book.reserved(), 1),
+            None => true,
+        }
+    }
+}
+
+impl Receiver {
+    /// Over the receive queues of all pairs, at least one, all of them at position 0. `exclusive`: one worker alone
+    /// delivers. `max_frame`: longest frame that is not to be segmented.
+    pub fn new(queues: Vec<Arc<Queue>>, exclusive: bool, max_frame: usize) -> Self {
+        let smallest = queues.iter().map(|q| q.parts.size).min().unwrap_or(0);
+        let vnet = queues.iter().all(|q| q.parts.features.receives_offloads());
+        let caps = Caps { vnet, max_frame, max_run: usize::from(smallest).max(2) / 2, queues: queues.len() };
+        let guard = crossbeam::epoch::pin();
+        let queues: Vec<_> = queues
+            .into_iter()
+            .map(|queue| {
+                if let Some(ring) = queue.ring(queue.memory(&guard)) {
+                    queue.quiet(&ring, 0);
+                }
+                let book = Book::new(queue.parts.size, queue.parts.features.mergeable(), exclusive);
+                Receive { queue, book }
+            })
+            .collect();
+        Self { queues, caps }
+    }
+
+    fn queue(&self, lane: usize) -> &Receive {
+        match self.queues.as_slice() {
+            [one] => one,
+            more => &more[lane % more.len()],
+        }
+    }
+}
+
+impl Egress for Receiver {
+    fn caps(&self) -> Caps {
+        self.caps
+    }
+
+    fn takes(&self, offload: VnetHdr) -> bool {
+        self.queues.iter().all(|q| q.queue.parts.features.receives(offload))
+    }
+
+    fn claim(&self, burst: &Burst, list: &[Entry], lane: usize) -> usize {
+        self.queue(lane).claim(burst, list)
+    }
+
+    fn unclaim(&self, burst: &Burst, list: &[Entry], lane: usize) {
+        self.queue(lane).unclaim(burst, list.len());
+    }
+
+    fn put(&self, burst: &Burst, list: &[Entry], lane: usize, _now: u64) -> Tally {
+        self.queue(lane).put(burst, list)
+    }
+
+    fn wake(&self) {
+        self.queues.iter().for_each(|q| q.queue.tell());
+    }
+
+    fn arm_room(&self, lane: usize) -> bool {
+        self.queue(lane).arm()
+    }
+
+    fn room_fds(&self) -> Vec<BorrowedFd<'_>> {
+        self.queues.iter().filter_map(|q| q.queue.parts.kick.as_ref()).map(|k| k.as_fd()).collect()
+    }
+}
