@@ -3,10 +3,11 @@
 //! They come from a stranger: a pipe that nobody empties or a counter that is full must not block a worker, so all are
 //! made non-blocking.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 
 fn kind(fd: &OwnedFd) -> Result<SFlag, Errno> {
@@ -31,13 +32,29 @@ pub fn eventfd(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     non_blocking(fd)
 }
 
-/// An eventfd, or the pipe that user-mode Linux uses for one.
-///
-/// `EINVAL`: it is a file, a socket or a device.
-pub fn bell(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    let kind = kind(&fd)?;
-    if !kind.is_empty() && kind != SFlag::S_IFIFO {
-        return Err(Errno::EINVAL);
+/// What a guest is interrupted by: an eventfd, or the socket that user-mode Linux has in its place.
+#[derive(Debug)]
+pub struct Bell {
+    fd: OwnedFd,
+    socket: bool,
+}
+
+impl Bell {
+    /// From a descriptor.
+    ///
+    /// `EINVAL`: it is a file, a pipe or a device.
+    pub fn new(fd: OwnedFd) -> Result<Self, Errno> {
+        let socket = kind(&fd)? == SFlag::S_IFSOCK;
+        Ok(Self { fd: if socket { fd } else { eventfd(fd)? }, socket })
     }
-    non_blocking(fd)
+
+    /// Rings; false if it did not take it: a bell that still rings.
+    pub fn ring(&self) -> bool {
+        let one = 1u64.to_ne_bytes();
+        if self.socket {
+            send(self.fd.as_raw_fd(), &one, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).is_ok()
+        } else {
+            nix::unistd::write(&self.fd, &one).is_ok()
+        }
+    }
 }

@@ -53,7 +53,7 @@ counters! {
     calls,
     /// Bursts after which the guest wanted no interrupt.
     suppressed_calls,
-    /// Interrupts that the front end's descriptor did not take: its counter is full.
+    /// Interrupts that the front end's descriptor did not take: it is full, and still rings.
     lost_calls,
     /// Descriptors, chains or indices that make no sense.
     bad_descriptors,

@@ -16,11 +16,12 @@ use crossbeam::epoch::Guard;
 use super::counters::Counters;
 use super::features::Features;
 use super::ring::{Places, Ring, passed};
+use crate::event::Bell;
 use crate::memory::Snapshot;
 use crate::sys::published::Published;
 
 /// How the guest is interrupted, or not.
-pub type Call = Published<Option<OwnedFd>>;
+pub type Call = Published<Option<Bell>>;
 
 /// What a queue is made of.
 pub struct Parts {
@@ -41,7 +42,7 @@ pub struct Parts {
     /// Rung for the guest.
     pub call: Arc<Call>,
     /// Rung when the ring is broken.
-    pub error: Option<Arc<OwnedFd>>,
+    pub error: Option<Arc<Bell>>,
     /// Figures.
     pub counters: Arc<Counters>,
 }
@@ -96,8 +97,8 @@ impl Queue {
             queue = self.parts.number,
             "virtqueue stopped until the guest sets it up again: {why}"
         );
-        if let Some(fd) = &self.parts.error {
-            let _ = nix::unistd::write(fd, &1u64.to_ne_bytes());
+        if let Some(bell) = &self.parts.error {
+            bell.ring();
         }
     }
 
@@ -178,10 +179,11 @@ impl Queue {
 
     /// Interrupts the guest.
     pub fn call(&self, guard: &Guard) {
-        let Some(fd) = self.parts.call.load(guard) else { return };
-        match nix::unistd::write(fd, &1u64.to_ne_bytes()) {
-            Ok(_) => self.parts.counters.calls.add(1),
-            Err(_) => self.parts.counters.lost_calls.add(1),
+        let Some(bell) = self.parts.call.load(guard) else { return };
+        if bell.ring() {
+            self.parts.counters.calls.add(1);
+        } else {
+            self.parts.counters.lost_calls.add(1);
         }
     }
 

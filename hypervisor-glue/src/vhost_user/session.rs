@@ -20,7 +20,7 @@ use super::regions::Regions;
 use super::ring::Places;
 use super::vring::Vring;
 use super::wire::{self, Message, NEED_REPLY, NO_FD, REPLY, VERSION, VERSION_MASK};
-use crate::event::{bell, eventfd};
+use crate::event::{Bell, eventfd};
 
 const REPLY_ACK: u64 = 1 << 3;
 
@@ -230,13 +230,13 @@ impl<P: Plug> Session<P> {
             }
             R::SET_VRING_CALL => {
                 let (index, fd) = bell_of(number()?, fds)?;
-                let fd = fd.map(bell).transpose().map_err(|e| Refusal(format!("descriptor: {e}")))?;
+                let fd = fd.map(Bell::new).transpose().map_err(|e| Refusal(format!("descriptor: {e}")))?;
                 self.set_call(index, fd)?;
                 Ok(Answer::None)
             }
             R::SET_VRING_ERR => {
                 let (index, fd) = bell_of(number()?, fds)?;
-                let fd = fd.map(bell).transpose().map_err(|e| Refusal(format!("descriptor: {e}")))?;
+                let fd = fd.map(Bell::new).transpose().map_err(|e| Refusal(format!("descriptor: {e}")))?;
                 self.find(index)?.error = fd.map(Arc::new);
                 Ok(Answer::None)
             }
@@ -330,9 +330,9 @@ impl<P: Plug> Session<P> {
     }
 
     /// Changes how the guest is interrupted, under the workers' hands: QEMU does so whenever the guest masks an interrupt.
-    fn set_call(&mut self, index: u32, fd: Option<OwnedFd>) -> Result<(), Refusal> {
+    fn set_call(&mut self, index: u32, bell: Option<Bell>) -> Result<(), Refusal> {
         let v = self.find(index)?;
-        v.call.publish(fd);
+        v.call.publish(bell);
         if let Some(q) = &v.live {
             // What was published meanwhile may have been told to the old one.
             q.call(&crossbeam::epoch::pin());

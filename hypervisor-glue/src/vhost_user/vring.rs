@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::queue::{Call, Queue};
 use super::ring::{Places, Ring};
 use super::session::Refusal;
+use crate::event::Bell;
 use crate::memory::Snapshot;
 use crate::sys::published::Published;
 
@@ -27,7 +28,7 @@ pub struct Vring {
     /// How the guest is interrupted; changes while the ring is in use.
     pub call: Arc<Call>,
     /// Rung when the ring is broken.
-    pub error: Option<Arc<OwnedFd>>,
+    pub error: Option<Arc<Bell>>,
     /// The front end has enabled it.
     pub enabled: bool,
     /// Joined to the switch.
