@@ -192,7 +192,7 @@ fn room_is_claimed_once_and_told_of() {
     let mut burst = Burst::default();
     // SAFETY: `many` outlives the burst.
     unsafe { burst.push(many[0].as_ptr(), 60, 1) };
-    let list = [Entry { orig: 0, frame: 0 }; 15];
+    let list: Vec<_> = (0..15).map(|orig| Entry { orig, frame: 0 }).collect();
     assert_eq!(r.device.claim(&r.mem, &burst, &list), 15);
     assert_eq!(r.device.claim(&r.mem, &burst, &list), 0);
     r.device.unclaim(&burst, &list[..5]);
