@@ -239,6 +239,13 @@ impl Device {
         self.settings.csb && (self.reg(crate::csb::REG_CSBAL) != 0 || self.reg(crate::csb::REG_CSBAH) != 0)
     }
 
+    /// A kick has come and the worker will be woken: with the CSB in use no more are needed until it asks again.
+    pub fn disarm_transmit<M: Dma + ?Sized>(&self, mem: &M) {
+        if let Some(c) = self.csb(mem) {
+            c.disarm_tx();
+        }
+    }
+
     /// The CSB, if it is mapped and in use.
     pub(super) fn csb<'m, M: Dma + ?Sized>(&self, mem: &'m M) -> Option<HostCsb<'m>> {
         if !self.settings.csb {

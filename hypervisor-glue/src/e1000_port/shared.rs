@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::bell::Bell;
+use super::memory::Mapped;
 use super::timer::Timer;
 use crate::e1000::device::{Device, Effects, Settings};
 use crate::vfio_user::Bus;
@@ -68,14 +69,19 @@ impl Shared {
         if let Some(due) = self.device.due() {
             self.timer.bring_forward(due);
         }
-        if e.transmit && self.transmit.wanted() {
+        let (transmit, room) = (e.transmit && self.transmit.wanted(), e.room && self.room.wanted());
+        if !transmit && !room {
+            return;
+        }
+        let guard = crossbeam::epoch::pin();
+        // SAFETY: no bursts are made here.
+        let mem = unsafe { Mapped::new(self.bus.memory(&guard)) };
+        // Before the bells: who asks again meanwhile is woken by them and asks once more.
+        if transmit {
+            self.device.disarm_transmit(&mem);
             self.transmit.ring();
         }
-        if e.room && self.room.wanted() {
-            let guard = crossbeam::epoch::pin();
-            // SAFETY: no bursts are made here.
-            let mem = unsafe { super::memory::Mapped::new(self.bus.memory(&guard)) };
-            // Before the bell: who asks again meanwhile is woken by it and asks once more.
+        if room {
             self.device.disarm_room(&mem);
             self.room.ring();
         }

@@ -50,7 +50,7 @@ pub trait Device {
     fn interrupt_changed(&mut self) {}
     /// A client has come and agreed on a protocol version.
     fn attached(&mut self) {}
-    /// It has gone. Memory is unmapped; [`reset`](Self::reset) follows.
+    /// It has gone. [`reset`](Self::reset) was called before; memory is unmapped.
     fn detached(&mut self) {}
 }
 

@@ -99,9 +99,10 @@ impl<D: Device> Session<D> {
         self.client = None;
         self.told_unshared = false;
         self.irqs.clear();
+        // Before its memory goes: workers would count each look at it as a fault.
+        self.reset();
         self.table.clear();
         self.device.detached();
-        self.reset();
     }
 
     /// Does what a message asks for and appends the answer to `out`.
@@ -242,8 +243,9 @@ impl<D: Device> Session<D> {
     fn reset(&mut self) {
         self.config.reset();
         self.bus.interrupt().set_level(false);
-        self.command_changed();
+        // While it may still reach memory.
         self.device.reset();
+        self.command_changed();
     }
 
     fn command_changed(&mut self) {

@@ -223,13 +223,14 @@ impl Device {
         if !fresh && causes == 0 {
             return false;
         }
-        let wanted = fresh && self.csb(mem).is_none_or(|c| c.wants_rx_interrupt());
-        if fresh && !wanted {
+        // Frames or a ring that runs dry: a guest that is awake sees either by itself.
+        if self.csb(mem).is_some_and(|c| !c.wants_rx_interrupt()) {
             self.counters.csb_causes_spared.add(1);
+            return false;
         }
         let mut irq = self.irq();
         let mut rose = causes != 0 && irq.set(causes, now);
-        if wanted {
+        if fresh {
             rose |= irq.received(self.reg(regs::RDTR), self.reg(regs::RADV), now);
             if causes & cause::SRPD != 0 {
                 rose |= irq.flush_receive(now);

@@ -205,6 +205,25 @@ fn room_is_claimed_once_and_told_of() {
     assert_eq!((r.bus().read(0x4010), r.bus().read(regs::ICR) & cause::RXO), (15, cause::RXO));
 }
 
+/// What never fits into the ring is not waited for: it is claimed, and lost as far as there is no room.
+#[test]
+fn frames_of_one_that_never_fit_hold_nobody_up() {
+    let mut r = rig(Options { descriptors: 16, ..Options::default() });
+    let one = frame(MAC, 60);
+    let mut burst = Burst::default();
+    // SAFETY: `one` outlives the burst.
+    unsafe { burst.push(one.as_ptr(), 60, 1) };
+    let run = [Entry { orig: 0, frame: 0 }; 17];
+    assert_eq!(r.device.claim(&r.mem, &burst, &run), 17);
+    r.device.put(&r.mem, &burst, &run);
+    assert_eq!((count(&r, "rx_frames"), count(&r, "rx_no_room")), (15, 2));
+    // One that would fit is waited for.
+    assert_eq!(r.device.claim(&r.mem, &burst, &run[..13]), 0);
+    r.device.notify(&r.mem, 0);
+    assert_eq!(r.interrupt().unwrap().len(), 15);
+    assert_eq!(r.device.claim(&r.mem, &burst, &run[..13]), 13);
+}
+
 #[test]
 fn buffers_that_are_not_memory() {
     let mut r = rig(Options { descriptors: 16, ..Options::default() });
@@ -246,7 +265,7 @@ fn claims_of_several_workers_stay_apart() {
     let mut burst = Burst::default();
     // SAFETY: `f` outlives the burst.
     unsafe { burst.push(f.as_ptr(), f.len(), 1) };
-    let list = [Entry { orig: 0, frame: 0 }; 15];
+    let list: [Entry; 15] = std::array::from_fn(|i| Entry { orig: i as u16, frame: 0 });
     assert_eq!(r.device.claim(&r.mem, &burst, &list[..10]), 10);
     assert_eq!(r.device.claim(&r.mem, &burst, &list[..10]), 5);
     r.device.put(&r.mem, &burst, &list[..10]);

@@ -24,6 +24,8 @@ const LEAST: usize = 60;
 pub enum Gave {
     /// It is in the burst, as a frame or as a refused one.
     Yes,
+    /// It is, and lies in the guest's memory but for its head.
+    ByReference,
     /// The burst has no room for it: in the next one.
     Later,
 }
@@ -109,8 +111,7 @@ impl Assembly {
                 let vnet = burst.add_vnet(v);
                 burst.last_mut().into_iter().for_each(|f| f.vnet = vnet);
             }
-            d.counters.tx_by_reference.add(1);
-            return Gave::Yes;
+            return Gave::ByReference;
         }
         let extra = if tag.is_some() { 4 } else { 0 };
         let len = if pad { LEAST } else { self.total } + extra;

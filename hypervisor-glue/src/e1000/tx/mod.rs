@@ -42,6 +42,8 @@ struct End {
     contexts: Contexts,
     /// Reports up to and with its own.
     reports: usize,
+    /// Frames by reference, up to and with it.
+    references: u64,
 }
 
 /// What was completed since the guest was last told.
@@ -145,12 +147,13 @@ impl TxQueue {
         let ring = Ring::new(mem, r.base, r.len, Access::Write);
         let mut contexts = self.contexts;
         let (mut i, mut first) = (r.head, r.head);
+        let mut references = 0;
         self.assembly.clear();
         while i != r.tail && burst.taken() < max {
             let Some(halves) = ring.load(i) else {
                 // Not memory: no later one is any better.
                 self.device.counters.dma_errors.add(1);
-                return self.give_up(burst, r, first, contexts);
+                return self.give_up(burst, r, first, contexts, references);
             };
             let d = Tx::parse(halves);
             if d.command() & (cmd::RS | cmd::RPS) != 0 {
@@ -181,7 +184,8 @@ impl TxQueue {
             if gave == Gave::Later {
                 return;
             }
-            self.ends.push(End { next: i, contexts, reports: self.reports.len() });
+            references += u64::from(gave == Gave::ByReference);
+            self.ends.push(End { next: i, contexts, reports: self.reports.len(), references });
             first = i;
         }
         if i != r.tail || first == i {
@@ -190,23 +194,23 @@ impl TxQueue {
         // The rest ends no frame.
         if self.assembly.is_empty() && first == r.head {
             // Contexts and nulls only: done with at once.
-            let end = End { next: i, contexts, reports: self.reports.len() };
+            let end = End { next: i, contexts, reports: self.reports.len(), references };
             self.commit(mem, &end);
         } else if (RingRegs { head: first, ..r }).pending() + 1 >= r.len {
             // No room for its end, ever.
             self.device.counters.tx_endless.add(1);
-            self.give_up(burst, r, first, contexts);
+            self.give_up(burst, r, first, contexts, references);
         } else if first == r.head {
             self.stalled = Some(r.tail);
         }
     }
 
     /// The rest of the ring is one bad frame.
-    fn give_up(&mut self, burst: &mut Burst, r: RingRegs, first: u32, contexts: Contexts) {
+    fn give_up(&mut self, burst: &mut Burst, r: RingRegs, first: u32, contexts: Contexts, references: u64) {
         let slots = RingRegs { head: first, ..r }.pending() as u16;
         burst.push_rejected(slots, Cause::BadSlot);
         self.device.counters.tx_dma_dropped.add(1);
-        self.ends.push(End { next: r.tail, contexts, reports: self.reports.len() });
+        self.ends.push(End { next: r.tail, contexts, reports: self.reports.len(), references });
     }
 
     /// The first `n` frames of `burst`, as given by [`TxQueue::take`] just before, are done with. Descriptors that
@@ -229,6 +233,7 @@ impl TxQueue {
                 None => self.batch.add(&to, f.len(), 1),
             }
         }
+        self.device.counters.tx_by_reference.add(end.references);
         self.device.counters.tx_frames.add(frames);
         self.device.counters.tx_bytes.add(bytes);
     }
