@@ -124,10 +124,18 @@ pub fn bytes_per_frame(daemon: &Daemon, port: &str, work: impl FnOnce()) -> u64 
 pub fn udp_losses(guest: &mut Guest) -> u64 {
     let all = ethtool_counters(guest);
     let of = |name: &str| all.iter().find(|(n, _)| n == name).map_or(0, |(_, value)| *value);
-    let card = of("rx_no_buffer_count") + of("rx_missed_errors") + of("rx_no_memory");
+    of("rx_no_buffer_count")
+        + of("rx_missed_errors")
+        + of("rx_no_memory")
+        + udp_counter(guest, "RcvbufErrors")
+}
+
+/// A counter of a guest's UDP.
+#[track_caller]
+pub fn udp_counter(guest: &mut Guest, name: &str) -> u64 {
     let text = guest.ok("grep ^Udp: /proc/net/snmp");
     let mut rows = text.lines().map(|line| line.split(' '));
     let (names, values) = (rows.next().expect("names"), rows.next().expect("values"));
-    let full = names.zip(values).find(|(name, _)| *name == "RcvbufErrors").expect("RcvbufErrors").1;
-    card + full.parse::<u64>().expect("a number")
+    let found = names.zip(values).find(|(n, _)| *n == name);
+    found.unwrap_or_else(|| panic!("no {name}: {text}")).1.parse().expect("a number")
 }

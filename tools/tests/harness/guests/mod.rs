@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 pub use load::{
     VLAN, bytes_per_frame, carrier, carry_tcp, carry_udp, counter, ethtool_counters, guest_ping_exact,
-    iperf3_serve, iperf3_to, udp_losses, up, vm_socket,
+    iperf3_serve, iperf3_to, udp_counter, udp_losses, up, vm_socket,
 };
 pub use qemu::Qemu;
 pub use shell::Ran;
