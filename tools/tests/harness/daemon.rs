@@ -186,6 +186,10 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if std::thread::panicking() && !self.ended {
+            let stats = self.try_ctl_on(&self.switches[0], &["stats"]);
+            eprintln!("---- its statistics ----\n{}", stats.unwrap_or_default());
+        }
         if !self.ended {
             let _ = self.child.kill();
             let _ = self.child.wait();

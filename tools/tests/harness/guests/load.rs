@@ -1,11 +1,12 @@
 //! Traffic between guests, and what guests count.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::Guest;
-use crate::harness::{Daemon, Iperf, settle};
+use crate::harness::{DEADLINE, Daemon, Iperf, settle};
 
 /// The modules that VLAN devices need.
 pub const VLAN: &str = "llc,stp,mrp,garp,8021q";
@@ -24,20 +25,28 @@ pub fn carrier(guest: &mut Guest) {
     guest.until("the link to come up", "grep -q 1 /sys/class/net/eth0/carrier");
 }
 
-/// `count` pings with `size` bytes of payload in one piece: each is answered, once.
+/// `count` pings with `size` bytes of payload in one piece: each is answered, once. Answers are counted by the guest's
+/// kernel, as ping itself does not wait long for late ones.
 #[track_caller]
 pub fn guest_ping_exact(from: &mut Guest, to: &str, count: u32, size: u32, more: &str) {
     // The first one waits for the neighbour's address, and for tables on the way.
     from.until(&format!("an answer from {to}"), &format!("ping -n -q -c 1 -W 2 {more} {to}"));
+    let answers = "cat /proc/net/snmp6 /proc/net/snmp | awk '/^Icmp6InEchoReplies/ { n += $2 } \
+                   /^Icmp: [0-9]/ { n += $11 } END { print n }'";
+    let read = |from: &mut Guest| from.ok(answers).trim().parse::<u64>().expect("a number");
+    let want = read(from) + u64::from(count);
     let words = format!("ping -n -q -c {count} -i 0.02 -W 10 -M do -s {size} {more} {to}");
     let text = from.run(&words).output;
-    let want = format!("{count} packets transmitted, {count} received,");
-    let name = from.name().to_owned();
-    assert!(
-        text.contains(&want) && !text.contains("duplicates"),
-        "{name}: {words}:\n{text}\n{}",
-        from.said()
-    );
+    let begun = Instant::now();
+    while read(from) < want && begun.elapsed() < DEADLINE {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let got = read(from);
+    if got != want || text.contains("duplicates") {
+        let counted = from.run("ethtool -S eth0; grep -E '^(Ip|Icmp): ' /proc/net/snmp").output;
+        let (name, said) = (from.name(), from.said());
+        panic!("{name}: {words}: {got} answers in place of {want}\n{text}\n{counted}\n{said}");
+    }
 }
 
 const PORT: u16 = 5301;
