@@ -31,7 +31,7 @@ pub fn carrier(guest: &mut Guest) {
 pub fn guest_ping_exact(from: &mut Guest, to: &str, count: u32, size: u32, more: &str) {
     // The first one waits for the neighbour's address, and for tables on the way.
     from.until(&format!("an answer from {to}"), &format!("ping -n -q -c 1 -W 2 {more} {to}"));
-    let answers = "cat /proc/net/snmp6 /proc/net/snmp | awk '/^Icmp6InEchoReplies/ { n += $2 } \
+    let answers = "cat /proc/net/snmp6 /proc/net/snmp 2>/dev/null | awk '/^Icmp6InEchoReplies/ { n += $2 } \
                    /^Icmp: [0-9]/ { n += $11 } END { print n }'";
     let read = |from: &mut Guest| from.ok(answers).trim().parse::<u64>().expect("a number");
     let want = read(from) + u64::from(count);
@@ -120,12 +120,28 @@ pub fn vm_socket(daemon: &Daemon, port: &str) -> PathBuf {
 /// Bytes per frame that came in at a port meanwhile.
 #[track_caller]
 pub fn bytes_per_frame(daemon: &Daemon, port: &str, work: impl FnOnce()) -> u64 {
-    let read = || (daemon.port_counter(port, "in_bytes"), daemon.port_counter(port, "in_frames"));
+    let [(bytes, frames)] = frames_of(daemon, [(port, "in")], work);
+    bytes / frames.max(1)
+}
+
+/// Bytes and frames that came `in` and went `out` at ports meanwhile.
+#[track_caller]
+pub fn frames_of<const N: usize>(
+    daemon: &Daemon,
+    ports: [(&str, &str); N],
+    work: impl FnOnce(),
+) -> [(u64, u64); N] {
+    let read = || {
+        ports.map(|(port, way)| {
+            let of = |what: &str| daemon.port_counter(port, &format!("{way}_{what}"));
+            (of("bytes"), of("frames"))
+        })
+    };
     let before = read();
     work();
     settle(daemon);
     let after = read();
-    (after.0 - before.0) / (after.1 - before.1).max(1)
+    std::array::from_fn(|i| (after[i].0 - before[i].0, after[i].1 - before[i].1))
 }
 
 /// Datagrams that a guest's kernel lost for want of room, in its card or in a socket.
