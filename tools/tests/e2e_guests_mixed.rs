@@ -46,10 +46,10 @@ fn guests_of_three_kinds_talk() {
         guest_ping_exact(&mut v, "10.77.0.3", 10, size, "");
         guest_ping_exact(&mut u, "10.77.0.1", 10, size, "");
     }
-    tcp(&daemon, ("e", &mut e), ("v", &mut v, "10.77.0.2"), true);
-    tcp(&daemon, ("u", &mut u), ("v", &mut v, "10.77.0.2"), true);
-    tcp(&daemon, ("v", &mut v), ("e", &mut e, "10.77.0.1"), false);
-    tcp(&daemon, ("e", &mut e), ("u", &mut u, "10.77.0.3"), true);
+    tcp(&daemon, ["e", "v"], [&mut e, &mut v], "10.77.0.2", true);
+    tcp(&daemon, ["u", "v"], [&mut u, &mut v], "10.77.0.2", true);
+    tcp(&daemon, ["v", "e"], [&mut v, &mut e], "10.77.0.1", false);
+    tcp(&daemon, ["e", "u"], [&mut e, &mut u], "10.77.0.3", true);
 
     // A guest that looks at checksums itself finds those right that another's card was to make.
     e.ok("ethtool -K eth0 rx on");
@@ -68,13 +68,14 @@ fn guests_of_three_kinds_talk() {
 }
 
 /// TCP whose segments come in whole at one port, and go out `whole` (or cut) at the other.
-fn tcp(daemon: &Daemon, from: (&str, &mut Guest), to: (&str, &mut Guest, &str), whole: bool) {
-    let [came, went] = frames_of(daemon, [(from.0, "in"), (to.0, "out")], || {
-        let run = carry_tcp(from.1, to.1, to.2, "-t 1");
-        println!("TCP from {} to {}: {:.0} Mbit/s", from.0, to.0, run.bits_per_second / 1e6);
+fn tcp(daemon: &Daemon, ports: [&str; 2], [from, to]: [&mut Guest; 2], address: &str, whole: bool) {
+    let name = ports.join(" to ");
+    let [came, went] = frames_of(daemon, [(ports[0], "in"), (ports[1], "out")], || {
+        let run = carry_tcp(from, to, address, "-t 1");
+        println!("TCP from {name}: {:.0} Mbit/s", run.bits_per_second / 1e6);
         assert!(run.bytes > 1 << 20, "{run:?}");
     });
     let (came, went) = (came.0 / came.1.max(1), went.0 / went.1.max(1));
-    assert!(came > 2000, "{} bytes per frame from {}", came, from.0);
-    assert!((went > 2000) == whole, "{went} bytes per frame to {}", to.0);
+    assert!(came > 2000, "{name}: {came} bytes per frame came in");
+    assert!((went > 2000) == whole, "{name}: {went} bytes per frame went out");
 }

@@ -143,7 +143,7 @@ fn kicks_vanish_with_send_combining_and_the_csb() {
 fn everything(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
     for (n, guest) in [(1, &mut *a), (2, &mut *b)] {
         guest.ok(&format!("ip addr add fd77::{n}/64 dev eth0 nodad"));
-        guest.ok(&format!("ip link add link eth0 name v7 type vlan id 7; ip link set v7 up"));
+        guest.ok("ip link add link eth0 name v7 type vlan id 7; ip link set v7 up");
         guest.ok(&format!("ip addr add 10.7.0.{n}/24 dev v7"));
     }
     for address in ["10.77.0.2", "fd77::2"] {
