@@ -39,7 +39,11 @@ impl Qemu {
         let chardev = format!("socket,id=c{n},path={}", socket.display());
         let netdev = format!("vhost-user,id=n{n},chardev=c{n},queues={queues}");
         let multi = if queues > 1 { format!(",mq=on,vectors={}", 2 * queues + 2) } else { String::new() };
-        let device = format!("virtio-net-pci,netdev=n{n},romfile={multi}");
+        // QEMU gives each machine's first card the same address.
+        let mac = self.name.bytes().fold(n as u32, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
+        let [a, b, c, d] = mac.to_be_bytes();
+        let mac = format!("52:54:{a:02x}:{b:02x}:{c:02x}:{d:02x}");
+        let device = format!("virtio-net-pci,netdev=n{n},mac={mac},romfile={multi}");
         self.with(&["-chardev", &chardev, "-netdev", &netdev, "-device", &device])
     }
 
