@@ -73,16 +73,16 @@ fn pings(a: &mut Guest, b: &mut Guest) {
 /// With segmentation by the card large segments go through the switch whole; without it, none do.
 fn tcp(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
     let whole = bytes_per_frame(daemon, "a", || {
-        let run = carry_tcp(a, b, "10.77.0.2", "-t 2");
+        let run = carry_tcp(a, b, "10.77.0.2", "-n 8M");
         println!("TCP: {run:?}");
         assert!(run.bytes > 1 << 20, "{run:?}");
     });
     assert!(whole > 2000, "segments did not enter whole: {whole} bytes");
     // The stock driver segments no IPv6.
-    assert!(carry_tcp(a, b, "fd77::2", "-t 1").bytes > 1 << 20);
+    assert!(carry_tcp(a, b, "fd77::2", "-n 8M").bytes > 1 << 20);
     a.ok("ethtool -K eth0 tso off");
     let cut = bytes_per_frame(daemon, "a", || {
-        let run = carry_tcp(a, b, "10.77.0.2", "-t 2");
+        let run = carry_tcp(a, b, "10.77.0.2", "-n 8M");
         println!("TCP without TSO: {run:?}");
         assert!(run.bytes > 1 << 20, "{run:?}");
     });
@@ -90,16 +90,16 @@ fn tcp(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
     // Neither checksums nor pieces by the card.
     a.ok("ethtool -K eth0 tx off sg off");
     b.ok("ethtool -K eth0 rx on");
-    assert!(carry_tcp(a, b, "10.77.0.2", "-t 1").bytes > 1 << 20);
+    assert!(carry_tcp(a, b, "10.77.0.2", "-n 8M").bytes > 1 << 20);
     a.ok("ethtool -K eth0 tx on sg on tso on");
     // And back.
-    assert!(carry_tcp(b, a, "10.77.0.1", "-t 1").bytes > 1 << 20);
+    assert!(carry_tcp(b, a, "10.77.0.1", "-n 8M").bytes > 1 << 20);
 }
 
 /// What is lost, is lost with a count.
 fn udp(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
     let before = (drops(&daemon.stats()), udp_losses(b));
-    let run = carry_udp(a, b, "10.77.0.2", "-t 2 -b 4M -l 1400 -w 200K");
+    let run = carry_udp(a, b, "10.77.0.2", "-k 400 -b 4M -l 1400 -w 200K");
     let counted = drops(&settle(daemon)) - before.0 + udp_losses(b) - before.1;
     println!("UDP: {run:?}, {counted} lost by count");
     assert!(run.packets > 100 && run.lost <= counted, "{run:?}, but only {counted} were counted as lost");
@@ -147,7 +147,7 @@ fn jumbo(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
     }
     a.ok("ethtool -K eth0 tso off");
     let long = bytes_per_frame(daemon, "a", || {
-        let run = carry_tcp(a, b, "10.77.0.2", "-t 1");
+        let run = carry_tcp(a, b, "10.77.0.2", "-n 8M");
         println!("TCP, jumbo frames: {run:?}");
     });
     assert!(long > 2000 && long <= 9014, "{long} bytes per frame");

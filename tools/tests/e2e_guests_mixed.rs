@@ -55,7 +55,7 @@ fn guests_of_three_kinds_talk() {
     e.ok("ethtool -K eth0 rx on");
     v.ok("ethtool -K eth0 tso off gso off");
     let before = (drops(&settle(&daemon)), udp_losses(&mut e));
-    let run = carry_udp(&mut v, &mut e, "10.77.0.1", "-t 1 -b 4M -l 1400 -w 200K");
+    let run = carry_udp(&mut v, &mut e, "10.77.0.1", "-k 150 -b 4M -l 1400 -w 200K");
     let counted = drops(&settle(&daemon)) - before.0 + udp_losses(&mut e) - before.1;
     assert!(run.packets > 50 && run.lost <= counted, "{run:?}, but only {counted} were counted as lost");
     let wrong = e.ok("awk '/^Tcp: [0-9]/ { print $16 }' /proc/net/snmp");
@@ -71,7 +71,7 @@ fn guests_of_three_kinds_talk() {
 fn tcp(daemon: &Daemon, ports: [&str; 2], [from, to]: [&mut Guest; 2], address: &str, whole: bool) {
     let name = ports.join(" to ");
     let [came, went] = frames_of(daemon, [(ports[0], "in"), (ports[1], "out")], || {
-        let run = carry_tcp(from, to, address, "-t 1");
+        let run = carry_tcp(from, to, address, "-n 8M");
         println!("TCP from {name}: {:.0} Mbit/s", run.bits_per_second / 1e6);
         assert!(run.bytes > 1 << 20, "{run:?}");
     });

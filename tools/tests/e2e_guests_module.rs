@@ -85,11 +85,11 @@ fn kicks_vanish_with_send_combining_and_the_csb() {
         assert!(a.ok("ethtool -i eth0").contains(way));
         guest_ping_exact(a, "10.77.0.2", 10, 1472, "");
         let udp = watch(&daemon, a, |a| {
-            let udp = carry_udp(a, &mut b, "10.77.0.2", "-t 1 -b 0 -l 64");
+            let udp = carry_udp(a, &mut b, "10.77.0.2", "-k 10000 -b 0 -l 64");
             assert!(udp.packets > 100, "{udp:?}");
         });
         let tcp = watch(&daemon, a, |a| {
-            let tcp = carry_tcp(a, &mut b, "10.77.0.2", "-t 1");
+            let tcp = carry_tcp(a, &mut b, "10.77.0.2", "-n 8M");
             println!("{way}: TCP {:.0} Mbit/s", tcp.bits_per_second / 1e6);
             assert!(tcp.bytes > 1 << 20, "{tcp:?}");
         });
@@ -148,14 +148,14 @@ fn everything(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
     }
     for address in ["10.77.0.2", "fd77::2"] {
         let whole = bytes_per_frame(daemon, "a", || {
-            assert!(carry_tcp(a, b, address, "-t 1").bytes > 1 << 20);
+            assert!(carry_tcp(a, b, address, "-n 8M").bytes > 1 << 20);
         });
         assert!(whole > 2000, "segments to {address} did not enter whole: {whole} bytes");
     }
     // Under tags: segments are the card's to cut, tags its to insert.
     guest_ping_exact(a, "10.7.0.2", 10, 1472, "");
-    assert!(carry_tcp(a, b, "10.7.0.2", "-t 1").bytes > 1 << 20);
-    assert!(carry_tcp(b, a, "10.77.0.1", "-t 1").bytes > 1 << 20);
+    assert!(carry_tcp(a, b, "10.7.0.2", "-n 8M").bytes > 1 << 20);
+    assert!(carry_tcp(b, a, "10.77.0.1", "-n 8M").bytes > 1 << 20);
     assert!(counter(b, "rx_checksummed") > 0 && counter(a, "tx_segmented") > 0);
     for guest in [&mut *a, &mut *b] {
         guest.ok("ip link set eth0 mtu 9000");

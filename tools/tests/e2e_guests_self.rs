@@ -39,7 +39,7 @@ fn guests_boot_talk_and_boot_again() {
     let long = a.ok("seq 1 20000");
     assert_eq!((long.lines().count(), long.lines().last()), (20_000, Some("20000")));
     guest_ping_exact(&mut a, "10.77.0.2", 20, 1472, "");
-    let tcp = carry_tcp(&mut a, &mut b, "10.77.0.2", "-t 1");
+    let tcp = carry_tcp(&mut a, &mut b, "10.77.0.2", "-n 8M");
     assert!(tcp.bytes > 0, "{tcp:?}");
     println!("TCP: {tcp:?}");
     let boot = a.ok("cat /proc/sys/kernel/random/boot_id");
@@ -66,8 +66,8 @@ fn our_driver_drives_anothers_card() {
             guest.ok(&format!("ethtool -K eth0 tso {offload} tx {offload} rx {offload} sg {offload}"));
         }
         let (tcp, udp) = (
-            carry_tcp(&mut a, &mut b, "10.77.0.2", "-t 1"),
-            carry_udp(&mut b, &mut a, "10.77.0.1", "-t 1 -b 5M"),
+            carry_tcp(&mut a, &mut b, "10.77.0.2", "-n 8M"),
+            carry_udp(&mut b, &mut a, "10.77.0.1", "-k 300 -b 5M"),
         );
         println!("offloads {offload}: {tcp:?}, {udp:?}");
         assert!(tcp.bytes > 1 << 20 && udp.packets > 0, "{tcp:?} {udp:?}");

@@ -49,7 +49,7 @@ fn talk(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
     }
     for to in ["10.78.0.2", "fd78::2"].into_iter().take(if six { 2 } else { 1 }) {
         let whole = bytes_per_frame(daemon, "a", || {
-            let run = carry_tcp(a, b, to, "-t 2");
+            let run = carry_tcp(a, b, to, "-n 8M");
             println!("TCP to {to}: {run:?}");
             assert!(run.bytes > 1 << 20, "{run:?}");
         });
@@ -57,15 +57,15 @@ fn talk(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
     }
     a.ok("ethtool -K eth0 tso off gso off");
     let cut = bytes_per_frame(daemon, "a", || {
-        let run = carry_tcp(a, b, "10.78.0.2", "-t 1");
+        let run = carry_tcp(a, b, "10.78.0.2", "-n 8M");
         println!("TCP without TSO: {run:?}");
         assert!(run.bytes > 1 << 20, "{run:?}");
     });
     assert!(cut <= 1514, "{cut} bytes per frame without segmentation by the card");
     a.ok("ethtool -K eth0 gso on tso on");
-    assert!(carry_tcp(b, a, "10.78.0.1", "-t 1 -P 4").bytes > 1 << 20);
+    assert!(carry_tcp(b, a, "10.78.0.1", "-n 8M -P 4").bytes > 1 << 20);
     let before = (drops(&daemon.stats()), udp_losses(b));
-    let run = carry_udp(a, b, "10.78.0.2", "-t 1 -b 40M -l 1400 -w 200K");
+    let run = carry_udp(a, b, "10.78.0.2", "-k 2000 -b 40M -l 1400 -w 200K");
     let counted = drops(&settle(daemon)) - before.0 + udp_losses(b) - before.1;
     println!("UDP: {run:?}, {counted} lost by count");
     assert!(run.packets > 100 && run.lost <= counted, "{run:?}, but only {counted} were counted as lost");
@@ -74,7 +74,7 @@ fn talk(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
         guest.ok(&format!("ip addr add 10.7.0.{n}/24 dev v7; ip link set v7 up"));
     }
     guest_ping_exact(a, "10.7.0.2", 20, 1472, "");
-    assert!(carry_tcp(a, b, "10.7.0.2", "-t 1").bytes > 1 << 20);
+    assert!(carry_tcp(a, b, "10.7.0.2", "-n 8M").bytes > 1 << 20);
     for port in ["a", "b"] {
         for bad in ["bad_descriptors", "memory_errors", "broken", "refused", "lost_calls", "rx_returned"] {
             assert_eq!(daemon.device_counter(port, bad), 0, "{bad} of {port}");
