@@ -13,7 +13,7 @@
 //! Delivery fits the same frames into the same positions and so finds the same buffers, writes them, and **commits** the
 //! range, in order among all workers ([`Ledger`]). None of it waits for another worker.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 use valecast_ring::ledger::Ledger;
 use valecast_switch::frame::Note;
@@ -90,6 +90,10 @@ pub struct Book {
     mergeable: bool,
     /// Length of the buffer read last.
     usual: AtomicU32,
+    /// Highest position that somebody waits for.
+    armed: AtomicU64,
+    /// Somebody may wait.
+    waits: AtomicBool,
 }
 
 impl Book {
@@ -100,12 +104,9 @@ impl Book {
             shadow: (0..size).map(|_| Shadow::default()).collect(),
             mergeable,
             usual: AtomicU32::new(USUAL),
+            armed: AtomicU64::new(0),
+            waits: AtomicBool::new(false),
         }
-    }
-
-    /// Positions reserved so far.
-    pub fn reserved(&self) -> u64 {
-        self.ledger.reserved()
     }
 
     fn shadow(&self, pos: u64) -> &Shadow {
@@ -223,6 +224,35 @@ impl Book {
     /// More buffers that it will take after `have` of them did not do.
     pub fn more(&self, need: usize) -> u32 {
         self.estimate(need, 1, std::iter::once(need))
+    }
+
+    /// Asks for a kick when there is a buffer that nobody has reserved; true if there is none now, so that one may sleep.
+    ///
+    /// Several workers ask at once, and there is one event index: the highest position stands, for what somebody has
+    /// reserved the guest has made available, so that who asks for less does not sleep.
+    pub fn arm(&self, queue: &Queue, ring: &Ring<'_>) -> bool {
+        self.waits.store(true, Ordering::Relaxed);
+        loop {
+            let reserved = self.ledger.reserved();
+            let at = self.armed.fetch_max(reserved, Ordering::SeqCst).max(reserved);
+            // Fences: with the guest, see `Queue::arm`; and among those who ask, so that who raises the position after
+            // the look at it below also writes the event after this.
+            fence(Ordering::SeqCst);
+            let empty = queue.arm(ring, at);
+            if self.armed.load(Ordering::SeqCst) == at {
+                return empty && self.ledger.reserved() >= at;
+            }
+        }
+    }
+
+    /// Others may use what was given back unused: the guest will not say so.
+    pub fn pass_on(&self, queue: &Queue) {
+        // ORDERING: SeqCst fence pairs with the one in `arm`: either we see that somebody waits, or it sees the room.
+        fence(Ordering::SeqCst);
+        if self.waits.load(Ordering::Relaxed) {
+            self.waits.store(false, Ordering::Relaxed);
+            queue.kick();
+        }
     }
 
     /// Gives back the positions from `to` up to `end`; whether nobody has reserved behind them.

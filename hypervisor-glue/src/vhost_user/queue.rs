@@ -149,14 +149,17 @@ impl Queue {
         self.published.store(pos, Ordering::Release);
     }
 
-    /// Interrupts the guest if it waits for something published since this was last called. A full fence must have come
-    /// between publishing and this ([`valecast_ring::notify::settle`]).
+    /// Interrupts the guest if it waits for something published since this was last called.
     pub fn tell(&self) {
         let new = self.published();
         // ORDERING: Relaxed; each position is considered by exactly one caller, whichever.
         if self.told.load(Ordering::Relaxed) >= new {
             return;
         }
+        // ORDERING: SeqCst fence pairs with the guest's, as in `valecast_ring::notify`. It must come after `new` was
+        // read: what another worker has published meanwhile is considered here, and then not by that worker, whose own
+        // fence would have come too late for us.
+        fence(Ordering::SeqCst);
         let old = self.told.fetch_max(new, Ordering::Relaxed);
         if old >= new {
             return;
@@ -197,20 +200,28 @@ impl Queue {
         }
     }
 
-    /// Asks for a kick when there are `enough` chains from `pos` on; true if there are fewer now, so that one may sleep.
-    /// A queue without a kick is never slept on.
-    pub fn arm(&self, ring: &Ring<'_>, pos: u64, enough: u16) -> bool {
+    /// Asks for a kick when there is a chain from `pos` on; true if there is none now, so that one may sleep. A queue
+    /// without a kick is never slept on.
+    pub fn arm(&self, ring: &Ring<'_>, pos: u64) -> bool {
         if self.parts.kick.is_none() {
             return false;
         }
         if self.parts.features.event_index() {
-            ring.set_available_event(self.available_index(pos).wrapping_add(enough - 1));
+            ring.set_available_event(self.available_index(pos));
         } else {
             ring.set_no_notify(false);
         }
         // ORDERING: SeqCst fence pairs with the guest's between its move of the index and its look at the event: the
         // protocol of `valecast_ring::notify`.
         fence(Ordering::SeqCst);
-        ring.available().wrapping_sub(self.available_index(pos)) < enough
+        ring.available() == self.available_index(pos)
+    }
+
+    /// Wakes who sleeps on this queue's kick, as the guest would.
+    #[cold]
+    pub fn kick(&self) {
+        if let Some(fd) = &self.parts.kick {
+            let _ = nix::unistd::write(fd, &1u64.to_ne_bytes());
+        }
     }
 }

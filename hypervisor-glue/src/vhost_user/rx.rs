@@ -23,6 +23,7 @@ const HEADER: usize = 12;
 struct Receive {
     queue: Arc<Queue>,
     book: Book,
+    exclusive: bool,
 }
 
 /// The receive queues of a port.
@@ -111,14 +112,17 @@ impl Receive {
                 break;
             }
         }
+        let held = end > start;
         if self.book.give_back(end, pos) {
             end = pos;
         }
         if got > 0 {
             burst.leave(self.key(), Book::note(start, end, got));
         } else {
-            self.return_empty(&ring, start, end);
-            self.book.commit(&self.queue, &ring, start, end);
+            self.release(&ring, start, end);
+            if held {
+                self.others();
+            }
         }
         got
     }
@@ -129,12 +133,30 @@ impl Receive {
         if note.frames > 0 {
             // What the others do not need is given back when they are delivered.
             burst.leave(self.key(), note);
-        } else if !self.book.give_back(note.end, note.start) {
+        } else if self.book.give_back(note.end, note.start) {
+            self.others();
+        } else {
             let guard = crossbeam::epoch::pin();
             if let Some(ring) = self.queue.ring(self.queue.memory(&guard)) {
-                self.return_empty(&ring, note.start, note.end);
-                self.book.commit(&self.queue, &ring, note.start, note.end);
+                self.release(&ring, note.start, note.end);
             }
+        }
+    }
+
+    /// Gives buffers of a claim that came to nothing back to the guest. This may publish what others have written, and
+    /// nobody will look after that.
+    fn release(&self, ring: &Ring<'_>, start: u64, end: u64) {
+        if end > start {
+            self.return_empty(ring, start, end);
+            self.book.commit(&self.queue, ring, start, end);
+            self.queue.tell();
+        }
+    }
+
+    /// Room that was held for a moment is there again.
+    fn others(&self) {
+        if !self.exclusive {
+            self.book.pass_on(&self.queue);
         }
     }
 
@@ -230,7 +252,7 @@ impl Receive {
     fn arm(&self) -> bool {
         let guard = crossbeam::epoch::pin();
         match self.queue.ring(self.queue.memory(&guard)) {
-            Some(ring) => self.queue.arm(&ring, self.book.reserved(), 1),
+            Some(ring) => self.book.arm(&self.queue, &ring),
             None => true,
         }
     }
@@ -251,7 +273,7 @@ impl Receiver {
                     queue.quiet(&ring, 0);
                 }
                 let book = Book::new(queue.parts.size, queue.parts.features.mergeable(), exclusive);
-                Receive { queue, book }
+                Receive { queue, book, exclusive }
             })
             .collect();
         Self { queues, caps }

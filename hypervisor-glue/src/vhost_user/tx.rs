@@ -220,7 +220,7 @@ impl Ingress for Transmit {
         self.publish();
         let guard = crossbeam::epoch::pin();
         match self.queue.ring(self.queue.memory(&guard)) {
-            Some(ring) => self.queue.arm(&ring, self.next, 1),
+            Some(ring) => self.queue.arm(&ring, self.next),
             // Until it is set up anew, which makes another source.
             None => true,
         }
