@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use valecast_config::{Config, Port, PortKind, parse_port};
+use valecast_config::{Config, Mac, Port, PortKind, parse_port};
 use valecast_hypervisor_glue::e1000_port::default_mac;
 
 use crate::ctl::client::{At, Failure};
@@ -26,19 +26,23 @@ impl VmPort {
         format!("{}:{}", self.switch, self.port.name)
     }
 
-    /// For scripts.
-    pub fn show(&self) -> Value {
-        let mac = match &self.port.kind {
-            PortKind::E1000(e) => {
-                Some(e.mac.unwrap_or(valecast_config::Mac(default_mac(&self.switch, &self.port.name))))
-            }
+    /// The guest's address: the port's, or one made from its name. A `vhost-user` port has none of its own: it is what
+    /// the monitor is told, and without being told QEMU gives all guests the same.
+    pub fn mac(&self) -> Mac {
+        let own = match &self.port.kind {
+            PortKind::E1000(e) => e.mac,
             _ => None,
         };
+        own.unwrap_or(Mac(default_mac(&self.switch, &self.port.name)))
+    }
+
+    /// For scripts.
+    pub fn show(&self) -> Value {
         json!({
             "name": self.name(),
             "kind": self.port.kind.name(),
             "socket": self.socket,
-            "mac": mac.map(|m| m.to_string()),
+            "mac": self.mac().to_string(),
         })
     }
 

@@ -81,12 +81,16 @@ impl Monitor {
     fn port(self, number: usize, p: &VmPort) -> Result<Vec<String>, String> {
         let socket = p.socket.display();
         let words = match (self, &p.port.kind) {
-            (Self::Qemu, PortKind::VhostUser(v)) => qemu_virtio(number, &p.socket.to_string_lossy(), v),
+            (Self::Qemu, PortKind::VhostUser(v)) => qemu_virtio(number, p, v),
             (Self::CloudHypervisor, PortKind::VhostUser(v)) => {
                 let mtu = v.mtu.map_or_else(String::new, |m| format!(",mtu={m}"));
                 vec![
                     "--net".to_owned(),
-                    format!("vhost_user=true,socket={socket},num_queues={}{mtu}", 2 * v.queues),
+                    format!(
+                        "vhost_user=true,socket={socket},mac={},num_queues={}{mtu}",
+                        p.mac(),
+                        2 * v.queues
+                    ),
                 ]
             }
             (Self::Uml, PortKind::VhostUser(_)) => vec![format!("virtio_uml.device={socket}:1")],
@@ -104,7 +108,8 @@ impl Monitor {
     }
 }
 
-fn qemu_virtio(number: usize, socket: &str, v: &VhostUserPort) -> Vec<String> {
+fn qemu_virtio(number: usize, p: &VmPort, v: &VhostUserPort) -> Vec<String> {
+    let socket = p.socket.to_string_lossy();
     let queues = v.queues;
     let many = if queues > 1 { format!(",mq=on,vectors={}", 2 * queues + 2) } else { String::new() };
     let mtu = v.mtu.map_or_else(String::new, |m| format!(",host_mtu={m}"));
@@ -114,6 +119,6 @@ fn qemu_virtio(number: usize, socket: &str, v: &VhostUserPort) -> Vec<String> {
         "-netdev".to_owned(),
         format!("vhost-user,id=n{number},chardev=c{number},queues={queues}"),
         "-device".to_owned(),
-        format!("virtio-net-pci,netdev=n{number},romfile={many}{mtu}"),
+        format!("virtio-net-pci,netdev=n{number},mac={},romfile={many}{mtu}", p.mac()),
     ]
 }

@@ -57,14 +57,14 @@ fn for_qemu() {
             "-netdev",
             "vhost-user,id=n0,chardev=c0,queues=2",
             "-device",
-            "virtio-net-pci,netdev=n0,romfile=,mq=on,vectors=6,host_mtu=1400",
+            "virtio-net-pci,netdev=n0,mac=02:9e:87:3a:f0:17,romfile=,mq=on,vectors=6,host_mtu=1400",
             "-device",
             "{\"driver\":\"vfio-user-pci\",\"socket\":{\"path\":\"/run/v/vale0.vm1.vm\",\"type\":\"unix\"}}",
         ])
     );
-    assert_eq!(both["ports"][0]["mac"], Value::Null);
+    assert_eq!(both["ports"][0]["mac"], "02:9e:87:3a:f0:17");
     let mac = both["ports"][1]["mac"].as_str().unwrap();
-    assert!(mac.starts_with("02:") && mac.len() == 17, "{mac}");
+    assert!(mac.starts_with("02:") && mac.len() == 17 && mac != "02:9e:87:3a:f0:17", "{mac}");
     assert_eq!(
         (both["monitor"].as_str(), both["memory"].as_str()),
         (Some("qemu-system-x86_64"), Some("1536M"))
@@ -76,7 +76,7 @@ fn for_others() {
     assert_eq!(
         ask("vm1 vm2 --monitor cloud-hypervisor --memory 2G").unwrap(),
         "--memory size=2G,shared=on --user-device socket=/run/v/vale0.vm1.vm --net \
-         'vhost_user=true,socket=/tmp/a b.sock,num_queues=4,mtu=1400'\n"
+         'vhost_user=true,socket=/tmp/a b.sock,mac=02:9e:87:3a:f0:17,num_queues=4,mtu=1400'\n"
     );
     assert_eq!(
         ask("vm2 --monitor uml --memory 128").unwrap(),
