@@ -13,13 +13,14 @@ const INIT: &str = include_str!("init.sh");
 /// Programs beside busybox.
 const PROGRAMS: [&str; 4] = ["bin/ip", "bin/ping", "usr/bin/iperf3", "sbin/ethtool"];
 
-/// Modules of the kernel, in the order in which they can be loaded: VLANs, the stock e1000, virtio.
-const MODULES: [&str; 14] = [
+/// Modules of the kernel, in the order in which they can be loaded: VLANs, the packet generator, the stock e1000, virtio.
+const MODULES: [&str; 15] = [
     "net/llc/llc",
     "net/802/stp",
     "net/802/mrp",
     "net/802/garp",
     "net/8021q/8021q",
+    "net/core/pktgen",
     "drivers/net/ethernet/intel/e1000/e1000",
     "net/core/failover",
     "drivers/net/net_failover",
