@@ -48,24 +48,28 @@ impl Connection {
     /// Takes messages and answers them, as many as there are within reason.
     pub fn serve<P: Plug>(&mut self, session: &mut Session<P>) -> Result<(), Gone> {
         for _ in 0..ROUNDS {
-            loop {
-                match self.stream.message() {
-                    Ok(Some(m)) => {
-                        let done = session.handle(m, &mut self.out);
-                        self.flush()?;
-                        done.map_err(|e| Gone::Broken(e.to_string()))?;
-                    }
-                    Ok(None) => break,
-                    Err(e) => return Err(Gone::Broken(e.to_string())),
-                }
-            }
             match self.stream.fill(self.sock.as_fd())? {
-                Fill::Some => {}
+                Fill::Some => self.answer(session)?,
                 Fill::Empty => return Ok(()),
                 Fill::End => return Err(Gone::Closed),
             }
         }
         Ok(())
+    }
+
+    /// Does what was received, all of it: nobody rings for that again.
+    fn answer<P: Plug>(&mut self, session: &mut Session<P>) -> Result<(), Gone> {
+        loop {
+            match self.stream.message() {
+                Ok(Some(m)) => {
+                    let done = session.handle(m, &mut self.out);
+                    self.flush()?;
+                    done.map_err(|e| Gone::Broken(e.to_string()))?;
+                }
+                Ok(None) => return Ok(()),
+                Err(e) => return Err(Gone::Broken(e.to_string())),
+            }
+        }
     }
 
     /// Sends the answer. A front end waits for each, so one that lets them pile up is none.

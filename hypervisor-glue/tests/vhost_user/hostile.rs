@@ -2,7 +2,7 @@
 
 use valecast_switch::frame::VnetHdr;
 
-use crate::driver::{BASE, INDIRECT, MEMORY, NEXT, WRITE};
+use crate::driver::{BASE, INDIRECT, MEMORY, NEXT, Piece, WRITE};
 use crate::front::{Front, Options};
 use crate::rig::{Client, Rig, frame};
 use crate::talk::{RING, VM};
@@ -34,7 +34,7 @@ fn bad_chains_are_dropped_one_by_one() {
     let mut bad = 0;
     let mut faults = 0;
     // (chain, whether it is memory that is not there)
-    let chains: Vec<(Vec<(u64, u32, u16)>, bool)> = vec![
+    let chains: Vec<(Vec<Piece>, bool)> = vec![
         (vec![(at, 5, 0)], false),
         (vec![(at, 0, 0)], false),
         (vec![(at, 100, WRITE)], false),
@@ -58,9 +58,9 @@ fn bad_chains_are_dropped_one_by_one() {
         vm.kick(0);
         assert_eq!(vm.sent(0).len(), 1, "{chain:?}");
         if *fault {
-            faults += 1
+            faults += 1;
         } else {
-            bad += 1
+            bad += 1;
         }
         let counted = (rig.counter("vm", "bad_descriptors"), rig.counter("vm", "memory_errors"));
         assert_eq!(counted, (bad, faults), "{chain:?}");
