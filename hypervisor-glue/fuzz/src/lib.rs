@@ -4,6 +4,8 @@
 
 mod e1000;
 mod vfio_user;
+mod vhost_user;
 
 pub use e1000::*;
 pub use vfio_user::*;
+pub use vhost_user::*;

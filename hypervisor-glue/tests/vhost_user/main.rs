@@ -10,4 +10,5 @@ mod many;
 mod messages;
 mod offload;
 mod rig;
+mod seeded;
 mod talk;
