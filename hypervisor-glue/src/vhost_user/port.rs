@@ -23,6 +23,7 @@ use super::features::Shape;
 use super::rx::Receiver;
 use super::session::{Pair, Plug, Session};
 use super::tx::Transmit;
+use crate::e1000_port::default_mac;
 
 const LISTENER: u64 = 0;
 const FRONT_END: u64 = 1;
@@ -158,7 +159,7 @@ impl Door {
             pairs: cfg.queues,
             offload: cfg.offload,
             mtu: cfg.mtu.and_then(|m| u16::try_from(m).ok()),
-            mac: mac(site.switch(), site.port()),
+            mac: default_mac(site.switch(), site.port()),
             exclusive,
         };
         let socket = Socket { site, exclusive, front_end: None, joined: None };
@@ -260,16 +261,4 @@ impl Door {
 fn client(sock: &UnixStream) -> Result<Client, Errno> {
     let c = getsockopt(sock, PeerCredentials)?;
     Ok(Client { pid: c.pid(), uid: c.uid(), gid: c.gid() })
-}
-
-/// An address for monitors that ask for one (QEMU has its own): the same each time for a port, locally administered.
-fn mac(switch: &str, port: &str) -> [u8; 6] {
-    // FNV-1a, which needs to be no secret.
-    let hash = switch
-        .bytes()
-        .chain([0])
-        .chain(port.bytes())
-        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
-    let [a, b, c, d, e, f, ..] = hash.to_be_bytes();
-    [a & 0xfc | 2, b, c, d, e, f]
 }
