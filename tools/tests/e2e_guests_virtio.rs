@@ -119,3 +119,44 @@ fn two_stock_virtio_guests_talk() {
     assert_books(&daemon);
     daemon.stop();
 }
+
+/// Several queues: Linux takes as many as it has processors, each is a source of its own.
+#[test]
+fn a_guest_with_several_queues() {
+    if !need_guests("a_guest_with_several_queues", &[]) {
+        return;
+    }
+    let daemon = Daemon::start(&SWITCH.replace("[[switch]]", "[[switch]]\nworkers = 2").replacen(
+        "kind = \"vhost-user\"",
+        "kind = \"vhost-user\"\nqueues = 2\noverflow = \"backpressure\"",
+        1,
+    ));
+    let modules = format!("{VLAN},{VIRTIO}");
+    let many = Qemu::new("a", &modules).with(&["-smp", "2"]).vhost_user(&vm_socket(&daemon, "a"), 2);
+    let one = Qemu::new("b", &modules).vhost_user(&vm_socket(&daemon, "b"), 1);
+    let [mut a, mut b] = Guest::boot([&|| Guest::start(&many), &|| Guest::start(&one)]);
+    addresses(&mut a, &mut b);
+    a.ok("ethtool -L eth0 combined 2");
+    a.until("both queues", "ethtool -l eth0 | tail -1 | grep -q 2");
+    guest_ping_exact(&mut a, "10.78.0.2", 20, 1472, "");
+    assert!(carry_tcp(&mut a, &mut b, "10.78.0.2", "-t 2 -P 4").bytes > 1 << 20);
+    assert!(carry_tcp(&mut b, &mut a, "10.78.0.1", "-t 2 -P 4").bytes > 1 << 20);
+    // One pair less, and back, in the middle of things.
+    for n in [1, 2, 1, 2] {
+        a.ok(&format!("ethtool -L eth0 combined {n}"));
+        guest_ping_exact(&mut a, "10.78.0.2", 10, 1000, "");
+    }
+    // The machine is reset, and another takes its place.
+    a.reboot();
+    up(&mut a, "10.78.0.1/24");
+    guest_ping_exact(&mut a, "10.78.0.2", 10, 1472, "");
+    a.kill();
+    let [mut a] = Guest::boot([&|| Guest::start(&many)]);
+    up(&mut a, "10.78.0.1/24");
+    guest_ping_exact(&mut a, "10.78.0.2", 10, 1472, "");
+    a.healthy();
+    b.healthy();
+    assert_eq!(daemon.device_counter("a", "bad_descriptors"), 0);
+    assert_books(&daemon);
+    daemon.stop();
+}
