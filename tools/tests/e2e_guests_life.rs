@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::guests::{Guest, Qemu, carrier, guest_ping_exact, need_guests, up, vm_socket};
+use harness::guests::{Guest, Qemu, Uml, carrier, carry_tcp, guest_ping_exact, need_guests, up, vm_socket};
 use harness::{Daemon, assert_books, wait_for};
 use nix::sys::signal::Signal;
 
@@ -126,4 +126,71 @@ fn survives(guest: &mut Guest) {
     assert_eq!(guest.ok("echo alive"), "alive\n");
     let log = guest.ok("dmesg");
     assert!(!log.contains("BUG:") && !log.contains("Oops"), "{log}");
+}
+
+const VHOST: &str = r#"
+run_dir = "{run}"
+[[switch]]
+name = "vale0"
+[[switch.port]]
+name = "q"
+kind = "vhost-user"
+queues = 2
+[[switch.port]]
+name = "u"
+kind = "vhost-user"
+"#;
+
+const VIRTIO: &str = "failover,net_failover,virtio,virtio_ring,virtio_pci_legacy_dev,virtio_pci_modern_dev,\
+                      virtio_pci,virtio_net";
+
+/// The same with virtio: QEMU with two processors and two pairs of queues, and User-Mode Linux.
+#[test]
+fn virtio_guests_come_and_go() {
+    if !need_guests("virtio_guests_come_and_go", &[]) {
+        return;
+    }
+    let mut daemon = Daemon::start(VHOST);
+    let qemu = || {
+        let two = Qemu::new("q", VIRTIO).with(&["-smp", "2"]);
+        Guest::start(&two.vhost_user(&vm_socket(&daemon, "q"), 2))
+    };
+    let uml = || Guest::start(&Uml::new("u", &vm_socket(&daemon, "u")));
+    let [mut q, mut u] = Guest::boot([&qemu, &uml]);
+    up(&mut q, "10.77.0.1/24");
+    up(&mut u, "10.77.0.2/24");
+    q.ok("ethtool -L eth0 combined 2");
+    guest_ping_exact(&mut q, "10.77.0.2", 10, 1000, "");
+    assert!(carry_tcp(&mut q, &mut u, "10.77.0.2", "-t 1 -P 4").bytes > 1 << 20);
+    // The driver takes queues back and gives them again while frames come.
+    u.ok("ping -f -q 10.77.0.1 >/dev/null 2>&1 & echo");
+    for queues in [1, 2, 1, 2] {
+        q.ok(&format!("ethtool -L eth0 combined {queues}; ip link set eth0 down; ip link set eth0 up"));
+    }
+    guest_ping_exact(&mut q, "10.77.0.2", 10, 1000, "");
+    q.reboot();
+    up(&mut q, "10.77.0.1/24");
+    guest_ping_exact(&mut q, "10.77.0.2", 10, 1000, "");
+
+    q.kill();
+    wait_for_state(&daemon, "q", "waiting");
+    let mut q = qemu();
+    q.wait_ready();
+    up(&mut q, "10.77.0.1/24");
+    guest_ping_exact(&mut q, "10.77.0.2", 10, 1000, "");
+    u.healthy();
+    u.kill();
+    wait_for_state(&daemon, "u", "waiting");
+    let mut u = uml();
+    u.wait_ready();
+    up(&mut u, "10.77.0.2/24");
+    guest_ping_exact(&mut u, "10.77.0.1", 10, 1000, "");
+    for guest in [&mut q, &mut u] {
+        guest.healthy();
+    }
+    assert_books(&daemon);
+
+    daemon.signal(Signal::SIGKILL);
+    wait_for("the daemon's end", || daemon.exited());
+    survives(&mut q);
 }
