@@ -40,6 +40,7 @@ impl Ingress for E1000Ingress {
     fn take(&mut self, burst: &mut Burst, max: usize, now: u64) {
         debug_assert!(is_pinned(), "frames are given by reference to threads that hold the tables");
         self.now = now;
+        self.shared.polled();
         memory!(self, guard, mem);
         if self.queue.take(&mem, burst, max, now) {
             self.shared.hand_on_line();
@@ -66,7 +67,11 @@ impl Ingress for E1000Ingress {
         // The card's own flag, if it is the CSB, is in guest memory and makes the guest write TDT; the bell's makes the thread
         // that sees the write wake this worker.
         let queue = &mut self.queue;
-        self.shared.transmit.arm(|| !queue.arm(&mem))
+        let sleeps = self.shared.transmit.arm(|| !queue.arm(&mem));
+        if sleeps {
+            self.shared.parked();
+        }
+        sleeps
     }
 
     fn disarm(&mut self) {

@@ -2,13 +2,19 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use valecast_ring::notify;
 
 use super::bell::Bell;
 use super::memory::Mapped;
 use super::timer::Timer;
 use crate::e1000::device::{Device, Effects, Settings};
 use crate::vfio_user::Bus;
+
+/// How much later (ns) the timer may be while a worker looks at the card each turn, which is in time by itself. Drivers
+/// restart short delays with every frame, and the timer would go off for each.
+const SLACK: u64 = 200_000;
 
 /// A card, the bus that it is plugged into, and the ways to wake those who wait.
 pub struct Shared {
@@ -22,6 +28,8 @@ pub struct Shared {
     pub room: Bell,
     /// For the serving thread: interrupts that are due later.
     pub timer: Timer,
+    /// A worker looks at the card each turn, unless others hold it up.
+    polled: AtomicBool,
     /// Moderated interrupts that the timer raised.
     pub timed: AtomicU64,
 }
@@ -38,6 +46,7 @@ impl Shared {
             transmit: Bell::new()?,
             room: Bell::new()?,
             timer: Timer::new()?,
+            polled: AtomicBool::new(false),
             timed: AtomicU64::new(0),
         })
     }
@@ -54,21 +63,44 @@ impl Shared {
         }
     }
 
+    /// The worker looks at the card each turn from now on.
+    pub fn polled(&self) {
+        // ORDERING: Relaxed; as long as nobody sees it the timer is only more exact than it need be.
+        if !self.polled.load(Ordering::Relaxed) {
+            self.polled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// It does not any more.
+    pub fn parked(&self) {
+        self.polled.store(false, Ordering::Relaxed);
+        self.set_timer();
+    }
+
+    /// Sees to it that an interrupt that is due later comes.
+    fn set_timer(&self) {
+        // ORDERING: this fence pairs with itself: who delays an interrupt has done so and looks at `polled` here, who parks
+        // has said so and looks for delays here. One of the two sees the other.
+        notify::settle();
+        if let Some(due) = self.device.due() {
+            let slack = if self.polled.load(Ordering::Relaxed) { SLACK } else { 0 };
+            self.timer.bring_forward(due.saturating_add(slack));
+        }
+    }
+
     /// After frames: the line rose, or will.
     pub fn told(&self, rose: bool) {
         if rose {
             self.hand_on_line();
-        } else if let Some(due) = self.device.due() {
-            self.timer.bring_forward(due);
+        } else {
+            self.set_timer();
         }
     }
 
     /// After an access.
     pub fn accessed(&self, e: Effects) {
         self.hand_on_line();
-        if let Some(due) = self.device.due() {
-            self.timer.bring_forward(due);
-        }
+        self.set_timer();
         let (transmit, room) = (e.transmit && self.transmit.wanted(), e.room && self.room.wanted());
         if !transmit && !room {
             return;
@@ -95,8 +127,6 @@ impl Shared {
             self.timed.fetch_add(1, Ordering::Relaxed);
             self.hand_on_line();
         }
-        if let Some(due) = self.device.due() {
-            self.timer.bring_forward(due);
-        }
+        self.set_timer();
     }
 }
