@@ -154,7 +154,9 @@ impl Client {
         // Receive buffers behind the rings, and one frame in each descriptor of the other ring.
         for n in 0..16u64 {
             self.descriptor(0, n as u16, BASE + 0x8000 + n * 0x400, 0x400, 2, 0);
-            self.descriptor(1, n as u16, BASE + 0xc000 + n * 0x80, 0x80, 0, 0);
+            // In pairs, for some.
+            let flags = u16::from(how & 8 != 0 && n % 2 == 0);
+            self.descriptor(1, n as u16, BASE + 0xc000 + n * 0x80, 0x80, flags, n as u16 + 1);
             self.poke(0x1004 + 2 * n, &(n as u16).to_le_bytes());
             self.poke(0x5004 + 2 * n, &(n as u16).to_le_bytes());
         }
