@@ -14,13 +14,15 @@ use vhost::vhost_user::message::{
 use vm_memory::ByteValued;
 
 use super::counters::Counters;
-use super::features::{Features, PROTOCOL, Shape, protocol};
-use super::queue::{Parts, Queue};
+use super::features::{Shape, protocol};
+use super::queue::Queue;
 use super::regions::Regions;
 use super::ring::Places;
 use super::vring::Vring;
 use super::wire::{self, Message, NEED_REPLY, NO_FD, REPLY, VERSION, VERSION_MASK};
 use crate::event::{Bell, eventfd};
+
+mod joining;
 
 const REPLY_ACK: u64 = 1 << 3;
 
@@ -293,26 +295,6 @@ impl<P: Plug> Session<P> {
         Ok(())
     }
 
-    /// The rings stay joined, if they stay where they are.
-    fn memory_changes(
-        &mut self,
-        change: impl FnOnce(&mut Regions) -> Result<(), Refusal>,
-    ) -> Result<(), Refusal> {
-        change(&mut self.regions)?;
-        let moved = self.vrings.iter().any(|v| {
-            v.live.as_ref().is_some_and(|q| {
-                let guard = crossbeam::epoch::pin();
-                let at = v.resolve(self.regions.snapshot(&guard), |a| self.regions.guest(a));
-                at.map_or(true, |(places, _)| places != q.parts.places)
-            })
-        });
-        if moved {
-            self.part();
-        }
-        self.dirty = true;
-        Ok(())
-    }
-
     fn find(&mut self, index: u32) -> Result<&mut Vring, Refusal> {
         let n = self.vrings.len();
         self.vrings
@@ -327,85 +309,6 @@ impl<P: Plug> Session<P> {
         }
         self.dirty = true;
         self.find(index)
-    }
-
-    /// Changes how the guest is interrupted, under the workers' hands: QEMU does so whenever the guest masks an interrupt.
-    fn set_call(&mut self, index: u32, bell: Option<Bell>) -> Result<(), Refusal> {
-        let v = self.find(index)?;
-        v.call.publish(bell);
-        if let Some(q) = &v.live {
-            // What was published meanwhile may have been told to the old one.
-            q.call(&crossbeam::epoch::pin());
-        }
-        Ok(())
-    }
-
-    fn part(&mut self) {
-        if self.plugged {
-            self.plug.part();
-            self.plugged = false;
-        }
-        self.vrings.iter_mut().for_each(Vring::parted);
-        self.dirty = true;
-    }
-
-    /// Joins what is ready to the switch, if anything has changed since the last call.
-    pub fn settle(&mut self) {
-        if !std::mem::take(&mut self.dirty) {
-            return;
-        }
-        let always = self.features & PROTOCOL == 0;
-        let ready: Vec<usize> = (0..usize::from(self.shape.pairs))
-            .filter(|p| self.vrings[2 * p..2 * p + 2].iter().all(|v| v.is_ready(always)))
-            .collect();
-        let joined: Vec<usize> =
-            (0..usize::from(self.shape.pairs)).filter(|p| self.vrings[2 * p].live.is_some()).collect();
-        if ready == joined {
-            return;
-        }
-        self.part();
-        self.dirty = false;
-        let pairs: Vec<Pair> = ready.iter().filter_map(|p| self.pair(*p)).collect();
-        if pairs.is_empty() {
-            return;
-        }
-        if self.plug.join(&pairs, self.mtu.or(self.shape.mtu)) {
-            self.plugged = true;
-            self.counters.starts.add(1);
-        }
-    }
-
-    fn pair(&mut self, pair: usize) -> Option<Pair> {
-        let receive = self.queue(2 * pair)?;
-        let transmit = self.queue(2 * pair + 1)?;
-        self.vrings[2 * pair].live = Some(receive.clone());
-        self.vrings[2 * pair + 1].live = Some(transmit.clone());
-        Some(Pair { receive, transmit })
-    }
-
-    fn queue(&mut self, index: usize) -> Option<Arc<Queue>> {
-        let guard = crossbeam::epoch::pin();
-        let v = &self.vrings[index];
-        let at = v.resolve(self.regions.snapshot(&guard), |a| self.regions.guest(a));
-        let (places, used) = match at {
-            Ok(found) => found,
-            Err(why) => {
-                tracing::warn!("ring {index} cannot be used: {why}");
-                return None;
-            }
-        };
-        Some(Arc::new(Queue::new(Parts {
-            number: index as u16,
-            size: v.size,
-            places,
-            base: (v.base, used),
-            features: Features(self.features),
-            memory: self.regions.cell(),
-            kick: v.kick.clone().flatten(),
-            call: v.call.clone(),
-            error: v.error.clone(),
-            counters: self.counters.clone(),
-        })))
     }
 
     /// The front end is gone.
