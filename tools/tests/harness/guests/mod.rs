@@ -41,7 +41,7 @@ pub fn need_guests(test: &str, commands: &[&str]) -> bool {
     if !super::need(test, commands) {
         return false;
     }
-    ["initrd", "vmlinuz"].iter().all(|file| folder().join(file).exists())
+    ["initrd", "kernel"].iter().all(|file| folder().join(file).exists())
         || super::skip(test, "needs guests (`cargo xtask guests` makes them)")
 }
 

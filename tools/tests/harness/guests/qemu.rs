@@ -75,7 +75,7 @@ impl Monitor for Qemu {
         } else {
             command.arg("q35");
         }
-        command.arg("-kernel").arg(folder.join("vmlinuz")).arg("-initrd").arg(folder.join("initrd"));
+        command.arg("-kernel").arg(folder.join("kernel")).arg("-initrd").arg(folder.join("initrd"));
         command.arg("-append").arg(format!(
             "console=ttyS0 quiet panic=-1 mitigations=off vc_tty=ttyS1 vc_modules={}",
             self.modules

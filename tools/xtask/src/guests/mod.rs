@@ -2,11 +2,12 @@
 //!
 //! In the order it is made: `debian` (QEMU of a newer Debian, and a kernel, tools and User-Mode Linux for guests, each
 //! unpacked into a folder), `module` (our driver, built against that kernel's headers), `image` (the guests'
-//! file system, packed by `cpio`). Each part is made only if it is not there, or was made of something else.
+//! file system, packed by `cpio`), `kernel`. Each part is made only if it is not there, or was made of something else.
 
 mod cpio;
 mod debian;
 mod image;
+mod kernel;
 mod module;
 
 use std::fs;
@@ -106,9 +107,7 @@ fn bring() -> Result<PathBuf, String> {
 fn assemble(root: &Path) -> Result<(), String> {
     let module = module::build(root, &folder().join("module"))?;
     let image = image::make(root, &module)?;
-    let kernel = debian::find(root, "boot/vmlinuz-*").ok_or("no kernel")?;
-    let kernel = fs::read(&kernel).map_err(|e| format!("{}: {e}", kernel.display()))?;
-    put(&folder().join("vmlinuz"), &kernel)?;
+    put(&folder().join("kernel"), &kernel::read(root)?)?;
     put(&folder().join(INITRD), &image)
 }
 
