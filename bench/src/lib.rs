@@ -55,6 +55,7 @@ pub mod source;
 pub mod stamp;
 pub mod team;
 pub mod tx;
+pub mod vm;
 mod wait;
 
 pub use generate::FrameSpec;

@@ -12,7 +12,6 @@
 //!   section 3.3: the page that a guest's e1000 driver and the device share, so that neither needs an exit
 //!   to tell the other of new descriptors while both are awake.
 
-pub mod csb;
 pub mod e1000;
 pub mod e1000_port;
 pub mod event;
@@ -24,3 +23,4 @@ pub mod vfio_user;
 pub mod vhost_user;
 
 pub use kinds::kinds;
+pub use valecast_guest::csb;

@@ -45,7 +45,6 @@
 pub mod chip;
 pub mod counters;
 pub mod csb_host;
-pub mod desc;
 pub mod device;
 pub mod dma;
 pub mod eeprom;
@@ -54,8 +53,9 @@ pub mod guest;
 pub mod interrupt;
 pub mod pci;
 pub mod phy;
-pub mod regs;
 pub mod rx;
 pub mod stats;
 mod sum;
 pub mod tx;
+
+pub use valecast_guest::{desc, regs};

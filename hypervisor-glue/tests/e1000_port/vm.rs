@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use valecast_hypervisor_glue::e1000::dma::{Access, Dma, Span};
-use valecast_hypervisor_glue::e1000::guest::{Bus, Driver, Options, Received, Send};
+use valecast_hypervisor_glue::e1000::guest::{Bus, Driver, Frame, Options, Received, Send};
 use valecast_hypervisor_glue::e1000::regs::rctl;
 
 use crate::rig::DEADLINE;
@@ -148,14 +148,19 @@ impl Vm {
         if self.irq.read().is_err() {
             return Vec::new();
         }
-        let got = self.driver.interrupt(&mut Registers(&mut self.client), &*self.ram).unwrap();
+        let (mut got, ram) = (Vec::new(), &*self.ram);
+        let each = |f: &Frame| got.push(Received::copy(ram, f).unwrap());
+        self.driver.interrupt(&mut Registers(&mut self.client), ram, each).unwrap();
         self.client.set_irqs(0, UNMASK, 0, 1, &[]).unwrap();
         got
     }
 
     /// Looks for frames without an interrupt.
     pub fn poll(&mut self) -> Vec<Received> {
-        self.driver.receive(&mut Registers(&mut self.client), &*self.ram).unwrap()
+        let (mut got, ram) = (Vec::new(), &*self.ram);
+        let each = |f: &Frame| got.push(Received::copy(ram, f).unwrap());
+        self.driver.receive(&mut Registers(&mut self.client), ram, each).unwrap();
+        got
     }
 
     /// The next frame; others that came with it are kept.

@@ -55,6 +55,11 @@ fn skip(test: &str, why: &str) -> bool {
         std::env::var_os("VALECAST_ALLOW_SKIP").is_some(),
         "{test} {why}; set VALECAST_ALLOW_SKIP=1 to go on without it"
     );
+    skip_aloud(test, why)
+}
+
+/// Skips a test for want of something that a machine has or has not, such as KVM.
+pub fn skip_aloud(test: &str, why: &str) -> bool {
     let _ = writeln!(std::io::stderr(), "\n**** NOT RUN: {test}: {why}");
     if let Some(log) = std::env::var_os("VALECAST_SKIP_LOG") {
         let log = OpenOptions::new().append(true).create(true).open(log);

@@ -55,6 +55,17 @@ pub fn bench_qc(report: &mut Report, args: &[String]) {
     });
 }
 
+/// VM ports with bare guests under KVM: the program builds beside the daemon that it measures.
+pub fn bench_vm(report: &mut Report, args: &[String]) {
+    report.step("vm", |_| {
+        let build = ["build", "--release", "--locked", "-p", "valecast", "-p", "valecast-bench"];
+        Cmd::cargo(build).run().and_then(|| {
+            let program = cmd::target_dir().join("release/vm");
+            Cmd::new(&program.to_string_lossy(), args).run()
+        })
+    });
+}
+
 /// The micro-benchmarks, then the end-to-end benchmark with the user's arguments.
 pub fn bench(report: &mut Report, args: &[String]) {
     report.step("micro", |_| Cmd::cargo(["bench", "--locked", "-p", "valecast-bench"]).run());

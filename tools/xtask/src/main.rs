@@ -37,10 +37,10 @@ enum Command {
     Test(TestArgs),
     /// Run the micro-benchmarks, then the end-to-end benchmark (the arguments go to the latter). `bench peers`
     /// measures Valecast beside other switches instead: see `bench peers --help` and docs/guide/benchmarking.md.
-    /// `bench qc` runs only the micro-benchmarks of QuickCast.
+    /// `bench qc` runs only the micro-benchmarks of QuickCast. `bench vm` measures VM ports with bare guests under KVM.
     Bench {
-        /// Arguments of the end-to-end benchmark; or `peers` and the arguments of that one; or `qc` and those of
-        /// criterion, such as part of a benchmark's name.
+        /// Arguments of the end-to-end benchmark; or `peers` and the arguments of that one; `vm` and its arguments; or `qc` and
+        /// those of criterion, such as part of a benchmark's name.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
@@ -103,6 +103,9 @@ fn main() -> ExitCode {
         }
         Command::Bench { args } if args.first().is_some_and(|a| a == "qc") => {
             checks::bench_qc(&mut report, &args[1..]);
+        }
+        Command::Bench { args } if args.first().is_some_and(|a| a == "vm") => {
+            checks::bench_vm(&mut report, &args[1..]);
         }
         Command::Bench { args } => checks::bench(&mut report, &args),
         Command::Counts { write } => report.step("counts", |_| counts::run(write)),

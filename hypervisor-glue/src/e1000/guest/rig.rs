@@ -164,18 +164,21 @@ impl Rig {
             return Ok(Vec::new());
         }
         let mut bus = At { chip: &mut self.chip, now: self.now, effects: Effects::default() };
-        let got = self.driver.interrupt(&mut bus, &self.mem)?;
+        let mut got = Vec::new();
+        self.driver.interrupt(&mut bus, &self.mem, |f| got.push(Received::copy(&self.mem, f)))?;
         if bus.effects.transmit && self.asleep {
             self.asleep = false;
             self.tx.disarm(&self.mem);
         }
-        Ok(got)
+        got.into_iter().collect()
     }
 
     /// The guest looks for frames without an interrupt.
     pub fn receive(&mut self) -> Result<Vec<Received>, Unmapped> {
         let mut bus = At { chip: &mut self.chip, now: self.now, effects: Effects::default() };
-        self.driver.receive(&mut bus, &self.mem)
+        let mut got = Vec::new();
+        self.driver.receive(&mut bus, &self.mem, |f| got.push(Received::copy(&self.mem, f)))?;
+        got.into_iter().collect()
     }
 
     /// A word of the driver's CSB.

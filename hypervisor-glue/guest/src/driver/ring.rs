@@ -1,8 +1,8 @@
 //! The driver's rings and buffers.
 
-use super::{Received, TX_BUFFER};
-use crate::e1000::desc::{DD, POPTS_IXSM, POPTS_TXSM, Written, cmd, rx as bits};
-use crate::e1000::dma::{Access, Dma, Ring, Unmapped};
+use super::{Flags, TX_BUFFER};
+use crate::desc::{DD, POPTS_IXSM, POPTS_TXSM, Tx, Written, cmd, rx as bits};
+use crate::dma::{Access, Dma, Ring, Unmapped};
 
 /// A frame to send and what the card is to do to it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -89,16 +89,18 @@ impl Send<'_> {
     }
 }
 
-fn store(mem: &impl Dma, ring: u64, i: u32, (low, high): (u64, u64)) -> Result<(), Unmapped> {
-    let mut b = [0; 16];
-    b[..8].copy_from_slice(&low.to_le_bytes());
-    b[8..].copy_from_slice(&high.to_le_bytes());
-    mem.write(ring + 16 * u64::from(i), &b)
+fn store(mem: &impl Dma, ring: u64, n: u32, i: u32, halves: (u64, u64)) -> Result<(), Unmapped> {
+    Ring::new(mem, ring, n, Access::Write).store(i, halves).ok_or(Unmapped { addr: ring })
 }
 
 fn load(mem: &impl Dma, ring: u64, n: u32, i: u32) -> Result<(u64, u64), Unmapped> {
     let addr = ring + 16 * u64::from(i);
     Ring::new(mem, ring, n, Access::Read).load(i).ok_or(Unmapped { addr })
+}
+
+/// The index after `i` in a ring of `n`.
+fn after(i: u32, n: u32) -> u32 {
+    if i + 1 == n { 0 } else { i + 1 }
 }
 
 /// The transmit ring.
@@ -108,17 +110,15 @@ pub(super) struct TxRing {
     buffers: u64,
     next: u32,
     oldest: u32,
-    /// Last descriptor of each frame that was not taken back.
-    ends: std::collections::VecDeque<u32>,
 }
 
 impl TxRing {
     pub fn new(at: u64, n: u32, buffers: u64) -> Self {
-        Self { at, n, buffers, next: 0, oldest: 0, ends: std::collections::VecDeque::new() }
+        Self { at, n, buffers, next: 0, oldest: 0 }
     }
 
     pub fn prepare(&self, mem: &impl Dma) -> Result<(), Unmapped> {
-        (0..self.n).try_for_each(|i| store(mem, self.at, i, (0, 0)))
+        (0..self.n).try_for_each(|i| store(mem, self.at, self.n, i, (0, 0)))
     }
 
     pub fn tail(&self) -> u32 {
@@ -126,58 +126,129 @@ impl TxRing {
     }
 
     pub fn free(&self) -> u32 {
-        (self.oldest + self.n - self.next - 1) % self.n
+        let used =
+            if self.next >= self.oldest { self.next - self.oldest } else { self.next + self.n - self.oldest };
+        self.n - 1 - used
     }
 
     pub fn needs(&self, s: &Send<'_>) -> u32 {
         s.pieces().count() as u32 + u32::from(s.has_context())
     }
 
-    /// Writes descriptors and buffers of a frame for which there is room.
+    fn buffer(&self, i: u32) -> u64 {
+        self.buffers + u64::from(i) * TX_BUFFER as u64
+    }
+
+    /// Writes the same bytes into every buffer.
+    pub fn fill(&self, mem: &impl Dma, bytes: &[u8]) -> Result<(), Unmapped> {
+        (0..self.n).try_for_each(|i| mem.write(self.buffer(i), bytes))
+    }
+
+    /// Writes descriptors and buffers of a frame for which there is room; `extra`: command bits of its last one.
     pub fn put(&mut self, mem: &impl Dma, s: &Send<'_>, legacy: bool, extra: u8) -> Result<(), Unmapped> {
         let legacy = legacy && s.segments.is_none() && s.ip_checksum.is_none();
         if s.has_context() && !legacy {
-            store(mem, self.at, self.next, s.context())?;
-            self.advance();
+            store(mem, self.at, self.n, self.next, s.context())?;
+            self.next = after(self.next, self.n);
         }
         let count = s.pieces().count();
         for (k, p) in s.pieces().enumerate() {
-            let buffer = self.buffers + u64::from(self.next) * TX_BUFFER as u64;
+            let buffer = self.buffer(self.next);
             mem.write(buffer, p)?;
-            let last = if k + 1 == count { cmd::EOP | cmd::RS } else { 0 };
-            store(mem, self.at, self.next, (buffer, s.piece(legacy, p.len(), last | extra)))?;
-            if k + 1 == count {
-                self.ends.push_back(self.next);
-            }
-            self.advance();
+            let last = if k + 1 == count { cmd::EOP } else { 0 };
+            store(mem, self.at, self.n, self.next, (buffer, s.piece(legacy, p.len(), last | extra)))?;
+            self.next = after(self.next, self.n);
         }
         Ok(())
     }
 
-    fn advance(&mut self) {
-        self.next = (self.next + 1) % self.n;
+    /// Writes the descriptor of a frame of `len` bytes that is in its buffer already.
+    pub fn put_filled(
+        &mut self,
+        mem: &impl Dma,
+        len: usize,
+        legacy: bool,
+        extra: u8,
+    ) -> Result<(), Unmapped> {
+        let word = Send::default().piece(legacy, len.min(TX_BUFFER), cmd::EOP | extra);
+        store(mem, self.at, self.n, self.next, (self.buffer(self.next), word))?;
+        self.next = after(self.next, self.n);
+        Ok(())
     }
 
-    /// Takes back frames that were sent; how many.
+    /// Takes back frames that the card reported as sent; how many descriptors.
     pub fn reclaim(&mut self, mem: &impl Dma) -> Result<u32, Unmapped> {
-        let mut n = 0;
-        while let Some(end) = self.ends.front().copied() {
-            let (_, high) = load(mem, self.at, self.n, end)?;
-            if (high >> 32) as u8 & DD == 0 {
+        let (mut n, mut i) = (0, self.oldest);
+        let mut pending = 0;
+        while i != self.next {
+            let halves = load(mem, self.at, self.n, i)?;
+            i = after(i, self.n);
+            pending += 1;
+            if !matches!(Tx::parse(halves), Tx::Piece(p) if p.command & cmd::EOP != 0) {
+                continue;
+            }
+            if (halves.1 >> 32) as u8 & DD == 0 {
                 break;
             }
-            self.ends.pop_front();
-            self.oldest = (end + 1) % self.n;
-            n += 1;
+            self.oldest = i;
+            n += pending;
+            pending = 0;
         }
         Ok(n)
+    }
+
+    /// Takes back what lies before the card's head; how many descriptors.
+    pub fn reclaim_to(&mut self, head: u32) -> u32 {
+        let before = self.free();
+        if head < self.n {
+            self.oldest = head;
+        }
+        // A head that is none of ours would only make room where there is none: the card's fault, and its loss.
+        self.free().saturating_sub(before)
+    }
+}
+
+/// A frame in the driver's buffers, until the next one is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame {
+    /// Its bytes, FCS included if the card leaves it.
+    pub len: usize,
+    /// Descriptors it took.
+    pub descriptors: u32,
+    /// What the last of them said.
+    pub last: Flags,
+    first: u32,
+    n: u32,
+    buffers: u64,
+    size: usize,
+}
+
+impl Frame {
+    /// Guest addresses of its pieces, and their bytes.
+    pub fn pieces(&self) -> impl Iterator<Item = (u64, usize)> {
+        (0..self.descriptors).map(|k| {
+            let i = (self.first + k) % self.n;
+            let at = k as usize * self.size;
+            (self.buffers + u64::from(i) * self.size as u64, self.size.min(self.len.saturating_sub(at)))
+        })
+    }
+
+    /// Copies as much of it as `to` has room for; how much that was.
+    pub fn copy(&self, mem: &impl Dma, to: &mut [u8]) -> Result<usize, Unmapped> {
+        let mut at = 0;
+        for (addr, len) in self.pieces() {
+            let len = len.min(to.len() - at);
+            mem.read(addr, &mut to[at..at + len])?;
+            at += len;
+        }
+        Ok(at)
     }
 }
 
 /// The receive ring.
 pub(super) struct RxRing {
     at: u64,
-    n: u32,
+    pub n: u32,
     buffers: u64,
     size: usize,
     next: u32,
@@ -191,7 +262,7 @@ impl RxRing {
     }
 
     pub fn prepare(&self, mem: &impl Dma) -> Result<(), Unmapped> {
-        (0..self.n).try_for_each(|i| store(mem, self.at, i, (self.buffer(i), 0)))
+        (0..self.n).try_for_each(|i| store(mem, self.at, self.n, i, (self.buffer(i), 0)))
     }
 
     fn buffer(&self, i: u32) -> u64 {
@@ -202,42 +273,40 @@ impl RxRing {
         self.tail
     }
 
-    /// Tails since the last call, one by one.
-    pub fn published(&mut self) -> Vec<u32> {
-        let mut all = Vec::new();
-        while self.told != self.tail {
-            self.told = (self.told + 1) % self.n;
-            all.push(self.told);
-        }
-        all
+    /// The tail that the card was last told of; it counts as told of the present one from now on.
+    pub fn tell(&mut self) -> u32 {
+        core::mem::replace(&mut self.told, self.tail)
     }
 
     pub fn is_ready(&self, mem: &impl Dma) -> Result<bool, Unmapped> {
         Ok((load(mem, self.at, self.n, self.next)?.1 >> 32) as u8 & DD != 0)
     }
 
-    /// The next whole frame; its buffers are free again.
-    pub fn next(&mut self, mem: &impl Dma) -> Result<Option<Received>, Unmapped> {
-        let (mut bytes, mut k) = (Vec::new(), 0);
-        loop {
-            let i = (self.next + k) % self.n;
+    /// The next whole frame.
+    pub fn next(&self, mem: &impl Dma) -> Result<Option<Frame>, Unmapped> {
+        let (mut len, mut k, mut i) = (0, 0, self.next);
+        while k < self.n {
             let w = Written::parse(load(mem, self.at, self.n, i)?.1);
-            if w.status & DD == 0 || k == self.n {
-                return Ok(None);
+            if w.status & DD == 0 {
+                break;
             }
-            let at = bytes.len();
-            bytes.resize(at + usize::from(w.len).min(self.size), 0);
-            mem.read(self.buffer(i), &mut bytes[at..])?;
-            k += 1;
+            (k, i) = (k + 1, after(i, self.n));
+            len += usize::from(w.len).min(self.size);
             if w.status & bits::EOP != 0 {
-                for j in 0..k {
-                    let i = (self.next + j) % self.n;
-                    store(mem, self.at, i, (self.buffer(i), 0))?;
-                }
-                self.next = (self.next + k) % self.n;
-                self.tail = (self.tail + k) % self.n;
-                return Ok(Some(Received { bytes, descriptors: k, last: w.into() }));
+                let Self { n, buffers, size, next: first, .. } = *self;
+                return Ok(Some(Frame { len, descriptors: k, last: w.into(), first, n, buffers, size }));
             }
         }
+        Ok(None)
+    }
+
+    /// The next frame's buffers are free again.
+    pub fn give_back(&mut self, mem: &impl Dma, f: &Frame) -> Result<(), Unmapped> {
+        for _ in 0..f.descriptors {
+            store(mem, self.at, self.n, self.next, (self.buffer(self.next), 0))?;
+            self.next = after(self.next, self.n);
+            self.tail = after(self.tail, self.n);
+        }
+        Ok(())
     }
 }

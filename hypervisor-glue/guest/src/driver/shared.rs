@@ -1,13 +1,11 @@
 //! The guest's side of the CSB.
 
-use std::mem::offset_of;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use valecast_ring::notify;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 use super::Bus;
 use crate::csb::{self, Csb};
-use crate::e1000::dma::{Dma, Unmapped};
+use crate::dma::{Dma, Unmapped};
 
 /// A block at a guest address.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +30,12 @@ fn get(w: &AtomicU32) -> u32 {
     u32::from_le(w.load(Ordering::Acquire))
 }
 
+/// Between what this side says and its look at what the other wants.
+fn settle() {
+    // ORDERING: SeqCst pairs with the host's fence between its flag and its last look (`valecast_ring::notify`).
+    fence(Ordering::SeqCst);
+}
+
 impl GuestCsb {
     /// Clears a block, tells the card of it, and says that it is in use.
     pub fn enable(bus: &mut impl Bus, mem: &impl Dma, base: u64) -> Result<Self, Unmapped> {
@@ -49,21 +53,29 @@ impl GuestCsb {
     /// Tells of the transmit tail; whether TDT must be written.
     pub fn publish_tx(&self, mem: &impl Dma, tail: u32) -> Result<bool, Unmapped> {
         put(word!(self, mem, guest_tdt)?, tail);
-        notify::settle();
+        settle();
         Ok(get(word!(self, mem, host_need_txkick)?) & 1 != 0)
     }
 
-    /// Tells of the receive tail; whether RDT must be written.
-    pub fn publish_rx(&self, mem: &impl Dma, tail: u32) -> Result<bool, Unmapped> {
+    /// Where the card is in the transmit ring.
+    pub fn tdh(&self, mem: &impl Dma) -> Result<u32, Unmapped> {
+        Ok(get(word!(self, mem, host_tdh)?))
+    }
+
+    /// Tells of the receive tail, which moved on from `told` in a ring of `n`; whether RDT must be written. The card's
+    /// threshold may lie anywhere on the way.
+    pub fn publish_rx(&self, mem: &impl Dma, told: u32, tail: u32, n: u32) -> Result<bool, Unmapped> {
         put(word!(self, mem, guest_rdt)?, tail);
-        notify::settle();
-        Ok(get(word!(self, mem, host_rxkick_at)?) == tail)
+        settle();
+        let at = get(word!(self, mem, host_rxkick_at)?);
+        let way = |to: u32| if to >= told { to - told } else { to + n - told };
+        Ok(at < n && at != told && way(at) <= way(tail))
     }
 
     /// No transmit descriptors: an interrupt is wanted.
     pub fn wait_for_tx(&self, mem: &impl Dma) -> Result<(), Unmapped> {
         put(word!(self, mem, guest_need_txkick)?, 1);
-        notify::settle();
+        settle();
         Ok(())
     }
 
@@ -79,7 +91,7 @@ impl GuestCsb {
     /// Nothing to receive: an interrupt is wanted.
     pub fn wait_for_rx(&self, mem: &impl Dma) -> Result<(), Unmapped> {
         put(word!(self, mem, guest_need_rxkick)?, 1);
-        notify::settle();
+        settle();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! How a driver is told to behave.
 
 use crate::csb;
-use crate::e1000::regs::ctrl;
+use crate::regs::ctrl;
 
 /// How a driver sets up its card.
 #[derive(Clone, Copy, Debug)]

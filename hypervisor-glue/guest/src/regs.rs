@@ -1,5 +1,5 @@
-//! The registers: names, bits, and the table of what a guest may read and write. What a register *does* is a match in
-//! [`super::chip`].
+//! The registers: names, bits, and the table of what a guest may read and write. What a register *does* is the business of
+//! the device.
 //!
 //! Source: Intel, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual" (8254x), chapter
 //! 13, for the 82540EM.

@@ -1,0 +1,270 @@
+//! The daemon, the guests, the host's side; and one run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use valecast_bench::addr::{Family, Mac, MacRange};
+use valecast_bench::vm::Vm;
+use valecast_bench::{
+    FrameSpec, Limits, Progress, RunError, RxConfig, StopFlag, TxConfig, What, run_rx, run_tx,
+};
+use valecast_guest::mailbox::{Counted, Job, Role};
+use valecast_ring::client::{AttachOptions, Link, Port, RxRing, TxRing};
+
+use super::cells::{Cell, Way};
+
+type Trouble = Box<dyn std::error::Error>;
+
+const MACS: [Mac; 3] =
+    [[0x52, 0x54, 0, 0xe1, 0, 1], [0x52, 0x54, 0, 0xe1, 0, 2], [0x52, 0x54, 0, 0xe1, 0, 3]];
+/// Memory of a guest: 4096 descriptors per ring need 18 MiB of it.
+const MEMORY: usize = 32 << 20;
+/// Before the figures are taken.
+const WARM: Duration = Duration::from_millis(80);
+
+/// How guests are set up beyond their mode.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// Descriptors per ring, at most 4096.
+    pub descriptors: u32,
+    /// Looks for frames before a guest that receives halts.
+    pub polls: u32,
+    /// Looks for room before one that sends does.
+    pub send_polls: u32,
+    /// Guests share core 0, the switch's worker has core 1; otherwise the scheduler places them.
+    pub pinned: bool,
+    /// The worker polls for so long (us) before it sleeps.
+    pub spin: u64,
+}
+
+/// What one run came to.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Figures {
+    /// Frames sent per second.
+    pub sent: f64,
+    /// Frames received per second; round trips.
+    pub received: f64,
+    /// Writes of TDT per frame sent.
+    pub tx_kicks: f64,
+    /// Interrupts of the sender per frame sent.
+    pub tx_interrupts: f64,
+    /// Interrupts of the receiver per frame received.
+    pub rx_interrupts: f64,
+}
+
+impl Figures {
+    /// Of each figure.
+    pub fn median(runs: &[Self]) -> Self {
+        let mid = |get: fn(&Self) -> f64| {
+            let mut all: Vec<f64> = runs.iter().map(get).collect();
+            all.sort_by(f64::total_cmp);
+            all.get(all.len() / 2).copied().unwrap_or(0.0)
+        };
+        Self {
+            sent: mid(|f| f.sent),
+            received: mid(|f| f.received),
+            tx_kicks: mid(|f| f.tx_kicks),
+            tx_interrupts: mid(|f| f.tx_interrupts),
+            rx_interrupts: mid(|f| f.rx_interrupts),
+        }
+    }
+}
+
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Everything that runs.
+pub struct Rig {
+    tuning: Tuning,
+    guests: [Vm; 2],
+    host: Option<(Link, Vec<TxRing>, Vec<RxRing>)>,
+    // Last: the guests leave before it ends.
+    _daemon: Daemon,
+    _folder: tempfile::TempDir,
+}
+
+fn config(run_dir: &Path, tuning: &Tuning) -> String {
+    let (cpus, spin) = (if tuning.pinned { "cpus = [1]\n" } else { "" }, tuning.spin);
+    let mut s =
+        format!("run_dir = {run_dir:?}\n[[switch]]\nname = \"v\"\nworkers = 1\nspin = \"{spin}us\"\n{cpus}");
+    for (name, mac) in ["a", "b"].iter().zip(MACS) {
+        let mac = mac.map(|b| format!("{b:02x}")).join(":");
+        s += &format!("[[switch.port]]\nname = \"{name}\"\nkind = \"e1000\"\ncsb = true\nmac = \"{mac}\"\n");
+    }
+    s + "[[switch.port]]\nname = \"h\"\nkind = \"ring\"\n"
+}
+
+impl Rig {
+    /// Starts the daemon that lies beside this program, and two guests.
+    pub fn start(tuning: Tuning) -> Result<Self, Trouble> {
+        let folder = tempfile::tempdir()?;
+        let (run_dir, file) = (folder.path().join("run"), folder.path().join("valecast.toml"));
+        std::fs::write(&file, config(&run_dir, &tuning))?;
+        let program = std::env::current_exe()?.with_file_name("valecast");
+        let log = std::fs::File::create(folder.path().join("log"))?;
+        let child = Command::new(&program)
+            .arg("run")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .map_err(|e| format!("{}: {e}", program.display()))?;
+        let daemon = Daemon(child);
+        let sockets = ["v.a.vm", "v.b.vm", "v.ring"].map(|s| run_dir.join(s));
+        let begun = Instant::now();
+        while !sockets.iter().all(|s: &PathBuf| s.exists()) {
+            if begun.elapsed() > Duration::from_secs(10) {
+                let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+                return Err(format!("the daemon does not serve its ports; it said:\n{log}").into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let core = tuning.pinned.then_some(0);
+        let guests = [Vm::start(&sockets[0], MEMORY, core)?, Vm::start(&sockets[1], MEMORY, core)?];
+        let host = Some(Port::attach(&sockets[2], "h", &AttachOptions::default())?.split());
+        Ok(Self { tuning, guests, host, _daemon: daemon, _folder: folder })
+    }
+
+    /// Measures a cell.
+    pub fn run(&mut self, cell: &Cell, time: Duration) -> Result<Figures, Trouble> {
+        let job = |role, to: usize, from: usize| Job {
+            role,
+            len: cell.len,
+            batch: cell.batch,
+            polls: if role == Role::Send { self.tuning.send_polls } else { self.tuning.polls },
+            descriptors: self.tuning.descriptors,
+            itr: cell.mode.itr(),
+            send_combining: cell.mode == super::cells::Mode::Sc,
+            csb: cell.mode.csb(),
+            to: MACS[to],
+            from: MACS[from],
+        };
+        match cell.way {
+            Way::GuestGuest => self.guests_only(&job(Role::Receive, 0, 1), &job(Role::Send, 1, 0), time),
+            Way::RoundTrip => self.guests_only(&job(Role::Echo, 0, 1), &job(Role::Ping, 1, 0), time),
+            Way::GuestHost => self.send_to_host(&job(Role::Send, 2, 0), time),
+            Way::HostGuest => self.receive_from_host(cell, &job(Role::Receive, 2, 1), time),
+        }
+    }
+
+    fn guests_only(&mut self, receiver: &Job, sender: &Job, time: Duration) -> Result<Figures, Trouble> {
+        let [a, b] = &self.guests;
+        let there = b.begin(receiver)?;
+        let here = a.begin(sender)?;
+        let (figures, _) = watch(time, a, Some(b), || 0);
+        a.end(here)?;
+        b.end(there)?;
+        Ok(figures)
+    }
+
+    fn send_to_host(&mut self, sender: &Job, time: Duration) -> Result<Figures, Trouble> {
+        // So that the switch knows where the host is.
+        let mut spec = FrameSpec::new(Family::V4, MacRange::single(MACS[2]))?;
+        spec.dst_mac = MacRange::single(MACS[0]);
+        let (link, mut tx, rx) = self.host.take().ok_or("the host's port is gone")?;
+        let mut hello = TxConfig::new(What::Generated(spec));
+        hello.limits = Limits { count: Some(1), ..Limits::default() };
+        run_tx(&hello, &mut tx, &StopFlag::default(), &Progress::default())?;
+        let sink = Side::start(rx, |rings, stop, progress| {
+            run_rx(&RxConfig::default(), rings, stop, progress).map(drop)
+        });
+        let a = &self.guests[0];
+        let number = a.begin(sender)?;
+        let (mut figures, received) = watch(time, a, None, || sink.progress.counts().packets);
+        figures.received = received;
+        a.end(number)?;
+        self.host = Some((link, tx, sink.end()?));
+        Ok(figures)
+    }
+
+    fn receive_from_host(&mut self, cell: &Cell, receiver: &Job, time: Duration) -> Result<Figures, Trouble> {
+        let mut spec = FrameSpec::new(Family::V4, MacRange::single(MACS[2]))?;
+        spec.dst_mac = MacRange::single(MACS[1]);
+        spec.size = cell.len as usize;
+        let (link, tx, rx) = self.host.take().ok_or("the host's port is gone")?;
+        let b = &self.guests[1];
+        let number = b.begin(receiver)?;
+        let source = Side::start(tx, move |rings, stop, progress| {
+            run_tx(&TxConfig::new(What::Generated(spec.clone())), rings, stop, progress).map(drop)
+        });
+        let (figures, sent) = watch(time, b, Some(b), || source.progress.counts().packets);
+        // The guest only receives.
+        let figures = Figures { sent, tx_kicks: 0.0, tx_interrupts: 0.0, ..figures };
+        let tx = source.end()?;
+        b.end(number)?;
+        self.host = Some((link, tx, rx));
+        Ok(figures)
+    }
+}
+
+/// The host's side, on a thread.
+struct Side<R> {
+    stop: StopFlag,
+    progress: std::sync::Arc<Progress>,
+    thread: JoinHandle<Result<Vec<R>, RunError>>,
+}
+
+impl<R: Send + 'static> Side<R> {
+    fn start(
+        mut rings: Vec<R>,
+        run: impl Fn(&mut [R], &StopFlag, &Progress) -> Result<(), RunError> + Send + 'static,
+    ) -> Self {
+        let (stop, progress) = (StopFlag::default(), std::sync::Arc::new(Progress::default()));
+        let (theirs, counts) = (stop.clone(), progress.clone());
+        let thread = std::thread::spawn(move || {
+            run(&mut rings, &theirs, &counts)?;
+            Ok(rings)
+        });
+        Self { stop, progress, thread }
+    }
+
+    fn end(self) -> Result<Vec<R>, Trouble> {
+        self.stop.set();
+        Ok(self.thread.join().map_err(|_| "the host's side failed")??)
+    }
+}
+
+/// What `sender` and `receiver` count in `time`, and how much `other` does per second.
+fn watch(time: Duration, sender: &Vm, receiver: Option<&Vm>, other: impl Fn() -> u64) -> (Figures, f64) {
+    let rest = |d: Duration| {
+        let end = Instant::now() + d;
+        while Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(40).min(end.saturating_duration_since(Instant::now())));
+            // A ping that got lost before both sides were up is sent again by who is awake.
+            if sender.counted().round_trips == 0 {
+                sender.nudge();
+            }
+        }
+    };
+    rest(WARM);
+    let look = || (sender.counted(), receiver.map(Vm::counted), other(), Instant::now());
+    let (s0, r0, o0, t0) = look();
+    rest(time);
+    let (s1, r1, o1, t1) = look();
+    let seconds = t1.duration_since(t0).as_secs_f64();
+    let d = |get: fn(&Counted) -> u64, from: &Counted, to: &Counted| (get(to) - get(from)) as f64;
+    let sent = d(|c| c.sent, &s0, &s1);
+    let per = |n: f64, of: f64| if of > 0.0 { n / of } else { 0.0 };
+    let (received, interrupts) = match (r0, r1) {
+        (Some(r0), Some(r1)) => (d(|c| c.received, &r0, &r1), d(|c| c.vectors, &r0, &r1)),
+        _ => (0.0, 0.0),
+    };
+    let figures = Figures {
+        sent: sent / seconds,
+        received: received / seconds,
+        tx_kicks: per(d(|c| c.tx_kicks, &s0, &s1), sent),
+        tx_interrupts: per(d(|c| c.vectors, &s0, &s1), sent),
+        rx_interrupts: per(interrupts, received),
+    };
+    (figures, (o1 - o0) as f64 / seconds)
+}

@@ -1,0 +1,99 @@
+//! What came out, as Markdown.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::cells::{BATCH, Cell, FULL, LONG, Mode, SHORT, Way};
+use super::rig::Figures;
+
+/// A cell and its medians.
+#[derive(Serialize)]
+pub struct Row {
+    /// What.
+    pub cell: Cell,
+    /// Medians of the rounds.
+    pub median: Figures,
+    /// All rounds.
+    pub runs: Vec<Figures>,
+}
+
+fn find(rows: &[Row], way: Way, mode: Mode, len: u32, batch: u32) -> Option<&Row> {
+    rows.iter().find(|r| r.cell == Cell { way, mode, len, batch })
+}
+
+/// Frames per second in thousands.
+fn kpps(v: f64) -> String {
+    if v < 9_950.0 { format!("{:.1}", v / 1e3) } else { format!("{:.0}", v / 1e3) }
+}
+
+/// Counts per frame.
+fn per(v: f64) -> String {
+    if v == 0.0 {
+        "0".to_owned()
+    } else if v < 0.1 {
+        format!("{v:.5}")
+    } else {
+        format!("{v:.2}")
+    }
+}
+
+/// Mbit/s of frames, without FCS and gaps.
+fn mbits(pps: f64, len: u32) -> f64 {
+    pps * f64::from(len) * 8.0 / 1e6
+}
+
+/// All tables.
+pub fn markdown(rows: &[Row]) -> String {
+    let mut s = String::new();
+    for way in [Way::GuestHost, Way::HostGuest, Way::GuestGuest] {
+        if !rows.iter().any(|r| r.cell.way == way) {
+            continue;
+        }
+        let _ = writeln!(
+            s,
+            "### {}\n\n| driver | 64 B sent, kpps | received, kpps | TDT writes / frame | TX irq / frame | RX irq / frame | 1502 B received, kpps | Mbit/s |\n|---|--:|--:|--:|--:|--:|--:|--:|",
+            capital(way.name())
+        );
+        for mode in Mode::ALL {
+            let Some(short) = find(rows, way, mode, SHORT, 1) else { continue };
+            line(&mut s, mode.name(), short, find(rows, way, mode, LONG, 1));
+        }
+        if let Some(short) = find(rows, way, Mode::Csb, SHORT, BATCH) {
+            let name = format!("itr=0 CSB, pkt-gen ({BATCH} at once, {FULL} B)");
+            line(&mut s, &name, short, find(rows, way, Mode::Csb, FULL, BATCH));
+        }
+        s.push('\n');
+    }
+    let trips: Vec<_> = rows.iter().filter(|r| r.cell.way == Way::RoundTrip).collect();
+    if !trips.is_empty() {
+        s +=
+            "### Round trips, guest to guest\n\n| driver | thousands per second | us each |\n|---|--:|--:|\n";
+        for r in trips {
+            let v = r.median.received;
+            let _ = writeln!(s, "| {} | {:.2} | {:.0} |", r.cell.mode.name(), v / 1e3, 1e6 / v.max(1e-9));
+        }
+    }
+    s
+}
+
+fn line(s: &mut String, name: &str, short: &Row, long: Option<&Row>) {
+    let m = short.median;
+    let (long_kpps, long_mbits) = long.map_or(("-".to_owned(), "-".to_owned()), |r| {
+        (kpps(r.median.received), format!("{:.0}", mbits(r.median.received, r.cell.len)))
+    });
+    let _ = writeln!(
+        s,
+        "| {name} | {} | {} | {} | {} | {} | {long_kpps} | {long_mbits} |",
+        kpps(m.sent),
+        kpps(m.received),
+        per(m.tx_kicks),
+        per(m.tx_interrupts),
+        per(m.rx_interrupts),
+    );
+}
+
+fn capital(text: &str) -> String {
+    let mut c = text.chars();
+    c.next().map(|f| f.to_ascii_uppercase().to_string() + c.as_str()).unwrap_or_default()
+}

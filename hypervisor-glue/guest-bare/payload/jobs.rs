@@ -1,0 +1,222 @@
+//! What the monitor asks for.
+
+use valecast_guest::driver::{Driver, Frame, Send};
+use valecast_guest::dma::{Dma, Unmapped};
+use valecast_guest::mailbox::{Job, Mailbox, Role};
+
+use crate::machine::{Machine, ticks};
+
+/// Bytes of the card's FCS behind received frames.
+const FCS: usize = 4;
+/// Longest frame that is echoed.
+const LONGEST: usize = 1514;
+/// Ticks (of a processor of some GHz) after which a ping's answer is not waited for any more: about half a second.
+const LOST: u64 = 1 << 30;
+/// Experimental ethertype.
+const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+
+struct Run<'a> {
+    machine: &'a mut Machine,
+    mailbox: &'a Mailbox,
+    number: u32,
+    job: Job,
+    driver: Driver,
+    first_interrupt: u64,
+    sleeps: u64,
+    trips: u64,
+    idle: u32,
+}
+
+/// Does a job until it is told to stop.
+pub fn run(machine: &mut Machine, mailbox: &Mailbox, number: u32, job: &Job) -> Result<(), Unmapped> {
+    let first_interrupt = machine.interrupts();
+    let ram = machine.ram;
+    let driver = Driver::start(&mut machine.card, &ram, job.options())?;
+    let mut r =
+        Run { machine, mailbox, number, job: *job, driver, first_interrupt, sleeps: 0, trips: 0, idle: 0 };
+    r.count();
+    match job.role {
+        Role::Send => r.send()?,
+        Role::Receive => r.receive()?,
+        Role::Echo => r.echo()?,
+        Role::Ping => r.ping()?,
+        // Before there is a driver: see `main.rs`.
+        Role::Test => {}
+    }
+    r.count();
+    r.driver.stop(&mut r.machine.card);
+    Ok(())
+}
+
+/// A frame's bytes before they go where the driver wants them.
+struct Buffer {
+    bytes: [u8; LONGEST],
+    len: usize,
+}
+
+impl Buffer {
+    fn take(&mut self, mem: &impl Dma, f: &Frame) {
+        if f.len > FCS && f.len - FCS <= LONGEST {
+            // Our own memory is there.
+            self.len = f.copy(mem, &mut self.bytes[..f.len - FCS]).unwrap_or(0);
+        }
+    }
+}
+
+impl Run<'_> {
+    fn count(&self) {
+        use core::sync::atomic::Ordering::Relaxed;
+        let c = &self.mailbox.counts.0;
+        c.driver(&self.driver.did());
+        c.vectors.store(self.machine.interrupts() - self.first_interrupt, Relaxed);
+        c.sleeps.store(self.sleeps, Relaxed);
+        c.round_trips.store(self.trips, Relaxed);
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.mailbox.stops(self.number)
+    }
+
+    fn frame(&self) -> Buffer {
+        let mut b = Buffer { bytes: [0; LONGEST], len: (self.job.len as usize).clamp(60, LONGEST) };
+        b.bytes[..6].copy_from_slice(&self.job.to);
+        b.bytes[6..12].copy_from_slice(&self.job.from);
+        b.bytes[12..14].copy_from_slice(&ETHERTYPE);
+        b
+    }
+
+    /// Serves an interrupt, if there was one.
+    fn serve(&mut self, each: impl FnMut(&Frame)) -> Result<(), Unmapped> {
+        if self.machine.interrupted() {
+            let ram = self.machine.ram;
+            self.driver.interrupt(&mut self.machine.card, &ram, each)?;
+            self.machine.end_of_interrupt();
+            self.idle = 0;
+        }
+        Ok(())
+    }
+
+    /// Nothing was there to do: looks again a few times, then halts.
+    fn rest(&mut self) -> Result<(), Unmapped> {
+        self.idle += 1;
+        if self.idle <= self.job.polls {
+            core::hint::spin_loop();
+            return Ok(());
+        }
+        self.idle = 0;
+        let ram = self.machine.ram;
+        if self.driver.may_sleep(&ram)? || self.job.role == Role::Send {
+            self.sleeps += 1;
+            self.count();
+            self.machine.halt();
+            self.driver.awake(&ram)?;
+        }
+        Ok(())
+    }
+
+    /// The pkt-gen of the paper: one frame, as fast as it goes.
+    fn send(&mut self) -> Result<(), Unmapped> {
+        let ram = self.machine.ram;
+        let f = self.frame();
+        self.driver.fill(&ram, &f.bytes[..f.len])?;
+        while self.goes_on() {
+            self.serve(|_| {})?;
+            let mut queued = 0;
+            while queued < self.job.batch.max(1) && self.driver.queue_filled(&ram, f.len)? {
+                queued += 1;
+            }
+            if queued == 0 {
+                self.rest()?;
+                continue;
+            }
+            self.idle = 0;
+            self.driver.flush(&mut self.machine.card, &ram)?;
+            self.count();
+        }
+        Ok(())
+    }
+
+    /// With the CSB frames are looked for; without it an interrupt tells of them.
+    fn look(&mut self, max: u32, mut each: impl FnMut(&Frame)) -> Result<u32, Unmapped> {
+        let ram = self.machine.ram;
+        let before = self.driver.did().received;
+        self.serve(&mut each)?;
+        if self.job.csb {
+            self.driver.poll(&mut self.machine.card, &ram, max, &mut each)?;
+        }
+        Ok((self.driver.did().received - before) as u32)
+    }
+
+    fn receive(&mut self) -> Result<(), Unmapped> {
+        let ram = self.machine.ram;
+        // So that the switch knows where we are.
+        self.put(&self.frame())?;
+        let mut words = 0;
+        while self.goes_on() {
+            let n = self.look(64, |f| {
+                let mut first = [0; 8];
+                let _ = f.copy(&ram, &mut first);
+                words ^= u64::from_le_bytes(first);
+            })?;
+            if n == 0 {
+                self.rest()?;
+            } else {
+                self.idle = 0;
+                self.count();
+            }
+        }
+        core::hint::black_box(words);
+        Ok(())
+    }
+
+    /// Sends; waits for room if there is none.
+    fn put(&mut self, b: &Buffer) -> Result<(), Unmapped> {
+        let ram = self.machine.ram;
+        let s = Send { bytes: &b.bytes[..b.len], ..Send::default() };
+        while !self.driver.send(&mut self.machine.card, &ram, &s)? && self.goes_on() {
+            self.serve(|_| {})?;
+            core::hint::spin_loop();
+        }
+        Ok(())
+    }
+
+    fn echo(&mut self) -> Result<(), Unmapped> {
+        let ram = self.machine.ram;
+        let mut b = self.frame();
+        self.put(&b)?;
+        while self.goes_on() {
+            b.len = 0;
+            if self.look(1, |f| b.take(&ram, f))? == 0 || b.len < 14 {
+                self.rest()?;
+                continue;
+            }
+            self.idle = 0;
+            let (to, from) = b.bytes.split_at_mut(6);
+            to.swap_with_slice(&mut from[..6]);
+            self.put(&b)?;
+            self.count();
+        }
+        Ok(())
+    }
+
+    fn ping(&mut self) -> Result<(), Unmapped> {
+        let b = self.frame();
+        while self.goes_on() {
+            let begun = ticks();
+            self.put(&b)?;
+            while self.goes_on() {
+                if self.look(64, |_| {})? > 0 {
+                    self.idle = 0;
+                    self.trips += 1;
+                    self.count();
+                    break;
+                }
+                if ticks() - begun > LOST {
+                    break;
+                }
+                self.rest()?;
+            }
+        }
+        Ok(())
+    }
+}
