@@ -10,8 +10,9 @@ const NEXT: u16 = VRING_DESC_F_NEXT as u16;
 const WRITE: u16 = VRING_DESC_F_WRITE as u16;
 const INDIRECT: u16 = VRING_DESC_F_INDIRECT as u16;
 
-/// Most descriptors of an indirect table.
-const MAX_TABLE: u32 = 1024;
+/// Most descriptors of a chain, in the ring's table or one of its own; as in QEMU. Rings may have more entries, but a worker
+/// follows a chain with everybody else waiting.
+const MAX_CHAIN: u32 = 1024;
 
 /// Why a chain cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,8 +20,8 @@ pub enum Bad {
     /// There is no such descriptor.
     #[error("descriptor {0} is outside the table")]
     Outside(u16),
-    /// It has more descriptors than there are.
-    #[error("the chain goes round")]
+    /// It has more descriptors than there are, or than one may have.
+    #[error("the chain goes round, or is too long")]
     Loop,
     /// An indirect descriptor where none may be, or its table has no whole number of entries, none, or too many.
     #[error("bad indirect descriptor of {0} bytes")]
@@ -81,7 +82,7 @@ pub fn walk(
     mut f: impl FnMut(u64, u32) -> Result<(), Bad>,
 ) -> Result<(), Bad> {
     let mut at = head;
-    for _ in 0..ring.size() {
+    for _ in 0..u32::from(ring.size()).min(MAX_CHAIN) {
         let d = ring.descriptor(at).ok_or(Bad::Outside(at))?;
         if d.flags & INDIRECT != 0 {
             if !indirect || d.flags & NEXT != 0 {
@@ -107,7 +108,7 @@ fn table(
     mut f: impl FnMut(u64, u32) -> Result<(), Bad>,
 ) -> Result<(), Bad> {
     let entries = d.len / DESCRIPTOR as u32;
-    if !d.len.is_multiple_of(DESCRIPTOR as u32) || !(1..=MAX_TABLE).contains(&entries) {
+    if !d.len.is_multiple_of(DESCRIPTOR as u32) || !(1..=MAX_CHAIN).contains(&entries) {
         return Err(Bad::Indirect(d.len));
     }
     let mut at = 0u16;
