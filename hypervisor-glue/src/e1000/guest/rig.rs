@@ -199,3 +199,35 @@ impl Rig {
         self.asleep
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::e1000::regs::rctl;
+
+    /// Frames that come as fast as the driver takes them.
+    #[test]
+    fn a_flood_does_not_keep_the_driver_from_all_else() {
+        let options = Options { descriptors: 256, rctl: rctl::UPE, ..Options::default() };
+        let mut r = Rig::new(Settings::default(), options).unwrap();
+        let frame = [2u8; 60];
+        assert_eq!(r.deliver(&vec![frame.to_vec(); 5]), 5);
+        let (mut burst, list) = (Burst::default(), [Entry { orig: 0, frame: 0 }]);
+        // SAFETY: the frame outlives the burst.
+        unsafe { burst.push(frame.as_ptr(), frame.len(), 1) };
+        let (device, mem, mut more) = (&r.device, &r.mem, 0);
+        let mut bus = At { chip: &mut r.chip, now: 0, effects: Effects::default() };
+        let each = |_: &_| {
+            if more < 10_000 && device.claim(mem, &burst, &list) == 1 {
+                device.put(mem, &burst, &list);
+                notify::settle();
+                device.notify(mem, 0);
+                more += 1;
+            }
+        };
+        let got = r.driver.interrupt(&mut bus, mem, each).unwrap();
+        assert!((256..512).contains(&got), "{got}");
+        // What is left is told of anew.
+        assert!(device.line());
+    }
+}
