@@ -8,11 +8,14 @@
 //! - [`partition`]: hierarchies of receivers, and [`plan`]: the partitions of a transfer and their trees
 //!   (algorithm 2), by schemes that have names;
 //! - [`rate`]: how fast each tree may send in a timeslot (section IV-C);
+//! - [`control`]: what sites, endpoints and the controller say to one another, and [`address`]: what frames are addressed to;
 //! - [`topology`]: networks from files, and those of the papers by name; [`read`]: other files.
 //!
 //! Sections and algorithms are those of "Fast and Efficient Bulk Multicasting over Dedicated Inter-Datacenter
 //! Networks" (arXiv 1812.06553), the extended version of QuickCast (INFOCOM 2018).
 
+pub mod address;
+pub mod control;
 pub mod graph;
 pub mod load;
 pub mod partition;
