@@ -147,6 +147,7 @@ pub fn port_entry(id: u16, caps: Caps, egress: Arc<dyn Egress>) -> PortEntry {
         mirror_in: vec![],
         mirror_out: vec![],
         floods: true,
+        may_flood: true,
         stats: Arc::new(PortStats::new(1)),
     }
 }

@@ -95,6 +95,7 @@ section! { PORT "[[switch.port]]" "One port; these keys go with every kind." {
     "mac_limit": "0..=4194304" = "0", "Most addresses learned on this port; 0 is no limit of its own.";
     "allowed_macs": "array of MAC addresses" = "[]", "Source addresses the port may send from; empty allows any.";
     "learn": "true or false" = "(`true`; `false` for pcap)", "Whether the switch learns addresses from this port.";
+    "flood": "true or false" = "true", "Whether frames to unknown addresses, broadcasts and multicasts without a group leave by this port, and go anywhere if they come in by it.";
     "vlan_access": "1..=4094" = "none", "The port carries this VLAN only, untagged. Excludes the other VLAN keys.";
     "vlan_trunk": "\"all\" or array of 1..=4094" = "\"all\"", "VLANs the port carries tagged; the default without `vlan_access`.";
     "vlan_native": "1..=4094" = "none", "VLAN of a trunk's untagged frames, carried even if not in `vlan_trunk`; none leaves them outside every VLAN.";
@@ -182,7 +183,7 @@ section! { VHOST_USER "[[switch.port]]" kind "vhost-user" "A virtio-net device i
 }}
 
 section! { STATIC "[[switch.static]]" "A forwarding entry that neither ages nor moves." {
-    "mac": "MAC address" = "required", "Unicast destination; unique together with `vlan`.";
+    "mac": "MAC address" = "required", "Destination, of one station or of many; unique together with `vlan`.";
     "port": "port" = "required", "Where its frames go.";
     "vlan": "0..=4094" = "0", "VLAN; 0 is untagged.";
 }}

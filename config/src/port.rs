@@ -26,6 +26,8 @@ pub struct Port {
     pub allowed_macs: Vec<Mac>,
     /// Whether the switch learns addresses from this port. Default true; false for pcap.
     pub learn: bool,
+    /// Whether floods leave by this port, and frames that come in by it are flooded. Default true.
+    pub flood: bool,
     /// VLANs: `vlan_access`, or `vlan_trunk` and `vlan_native`. Default: trunk of all.
     #[serde(flatten)]
     pub vlan: Vlan,

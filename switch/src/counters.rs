@@ -45,6 +45,8 @@ causes! {
     OwnPort = "own_port",
     /// No port is left to send it to.
     NoDestination = "no_destination",
+    /// It would be flooded, and the port it came from does not let floods in.
+    NoFlood = "no_flood",
     /// Over the rate of a policing meter.
     Policed = "policed",
     /// The receiver's ring is full.

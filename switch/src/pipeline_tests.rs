@@ -76,6 +76,7 @@ fn fate(frames: &[Vec<u8>], sizes: &[usize], room: usize, lossless: bool, forget
             mirror_in: vec![],
             mirror_out: vec![],
             floods: true,
+            may_flood: true,
             stats: Arc::new(PortStats::new(1)),
         }));
         t.flood.push(id);

@@ -313,7 +313,7 @@ impl Plan {
             }
             return Routed::Done;
         }
-        if !mac::is_group(dst) {
+        if t.group_statics || !mac::is_group(dst) {
             match fdb.lookup(key(dst, seen.vlan), clock::secs(now)) {
                 Some(p) if p == port.id => {
                     self.refuse(last, orig, Cause::OwnPort);
@@ -327,6 +327,10 @@ impl Plan {
                 }
                 None => {}
             }
+        }
+        if !port.may_flood {
+            self.refuse(last, orig, Cause::NoFlood);
+            return Routed::Done;
         }
         let mut any = false;
         for &p in &t.flood {

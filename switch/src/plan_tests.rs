@@ -28,6 +28,7 @@ fn tables() -> Tables {
             mirror_in: vec![],
             mirror_out: if id == 2 { vec![1] } else { vec![] },
             floods: true,
+            may_flood: true,
             stats: Arc::new(PortStats::new(1)),
         }));
     }

@@ -38,8 +38,10 @@ pub struct PortEntry {
     pub mirror_in: Vec<PortId>,
     /// Ports that get a copy of what leaves here.
     pub mirror_out: Vec<PortId>,
-    /// Takes part in flooding: attached, and not a mere mirror.
+    /// Floods leave here: attached, not a mere mirror, and configured so.
     pub floods: bool,
+    /// What comes in here may be flooded.
+    pub may_flood: bool,
     /// Counters.
     pub stats: Arc<PortStats>,
 }
@@ -159,6 +161,8 @@ pub struct Tables {
     pub ports: Vec<Option<PortEntry>>,
     /// Numbers of the ports that floods go to.
     pub flood: Vec<PortId>,
+    /// Some static entry is for a group address, so these have to be looked up as well.
+    pub group_statics: bool,
     /// Groups, in no order.
     pub groups: Vec<GroupEntry>,
     /// Their places by destination address; those with an ingress port come first.

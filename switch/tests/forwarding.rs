@@ -318,3 +318,66 @@ fn patches_join_two_switches() {
     }
     rig.books();
 }
+
+/// A port with `flood = false` is left out of floods and lets none in; groups and static entries, of group addresses,
+/// too, work. A reload changes it.
+#[test]
+fn floods_stop_at_a_link() {
+    let rest = r#"
+[[switch.port]]
+name = "link"
+kind = "ring"
+flood = false
+[[switch.static]]
+mac = "02:00:00:00:00:21"
+port = "link"
+[[switch.static]]
+mac = "03:00:01:00:00:00"
+port = "link"
+[[switch.group]]
+name = "tree"
+address = "03:00:02:00:00:00"
+buckets = [{ port = "link" }, { port = "a" }, { port = "b" }]
+"#;
+    let rig = Rig::rings(&["a", "b"], "", rest);
+    let (mut a, mut b, mut link) = (rig.attach("a"), rig.attach("b"), rig.attach("link"));
+    let group = |n: u8, src| [&[3, 0, n, 0, 0, 0, 2, 0, 0, 0, 0, src, 0x88, 0xb5][..], &[7; 50]].concat();
+    // Unknown, broadcast, multicast without an entry.
+    for f in [frame(9, 1, b"unknown"), frame(0xff, 1, b"all"), group(9, 1)] {
+        a.send(&f);
+        assert_eq!(b.recv(), Some(f.clone()));
+        let mut back = f;
+        back[11] = 0x30;
+        link.send(&back);
+    }
+    assert!(link.silent() && a.silent() && b.silent());
+    // Known, a group, and static entries of either sort.
+    link.send(&frame(1, 0x30, b"known"));
+    assert_eq!(a.recv(), Some(frame(1, 0x30, b"known")));
+    link.send(&group(2, 0x30));
+    assert_eq!((a.recv(), b.recv()), (Some(group(2, 0x30)), Some(group(2, 0x30))));
+    for f in [frame(0x21, 1, b"static"), frame(0x30, 1, b"learned"), group(1, 1), group(2, 1)] {
+        a.send(&f);
+        assert_eq!(link.recv(), Some(f));
+    }
+    assert_eq!(b.recv(), Some(group(2, 1)));
+    let v = rig.books();
+    assert_eq!(v.ports[2].name, "link");
+    assert_eq!(v.ports[2].in_drops, [("no_flood".to_owned(), 3)].into());
+    assert_eq!(v.ports[2].out_frames, 4);
+
+    let text = std::fs::read_to_string(rig.file()).unwrap();
+    let text =
+        text.replace("flood = false", "flood = true").replace("03:00:01:00:00:00", "03:00:05:00:00:00");
+    std::fs::write(rig.file(), text).unwrap();
+    assert_eq!(rig.daemon.reload().unwrap().len(), 1);
+    link.send(&frame(0xff, 0x30, b"all"));
+    assert!(a.recv().is_some() && b.recv().is_some());
+    // The entry that the reload took away: flooded now.
+    a.send(&group(1, 1));
+    assert_eq!((link.recv(), b.recv()), (Some(group(1, 1)), Some(group(1, 1))));
+    a.send(&group(5, 1));
+    assert_eq!(link.recv(), Some(group(5, 1)));
+    assert!(b.silent());
+    rig.books();
+}

@@ -41,6 +41,7 @@ pub(super) fn port(r: &mut Reader<'_>) -> Port {
         // A recording holds both sides of its conversations: learned, all its hosts would be behind this port
         // and their frames for each other go nowhere.
         learn: r.or("learn", kind != Some("pcap"), boolean),
+        flood: r.or("flood", true, boolean),
         vlan: vlan(r),
         limit: limit(r),
         kind: match kind {

@@ -9,7 +9,7 @@ use crate::Mac;
 use crate::keys::BUCKET;
 use crate::reader::Reader;
 use crate::valid::{Bucket, Direction, Group, Meter, MeterMode, Mirror, StaticEntry, default_burst};
-use crate::value::{At, int, list, mac, name, rate, size, unicast, word};
+use crate::value::{At, int, list, mac, name, rate, size, word};
 
 /// Depths of a token bucket: from the smallest frame to beyond any memory.
 pub(super) const BURST: RangeInclusive<u64> = 64..=1 << 40;
@@ -18,7 +18,7 @@ pub(super) const MODES: &[(&str, MeterMode)] = &[("police", MeterMode::Police), 
 
 pub(super) fn static_entry(r: &mut Reader<'_>, scope: &Scope<'_>) -> StaticEntry {
     let entry = StaticEntry {
-        mac: r.need("mac", unicast).unwrap_or_default(),
+        mac: r.need("mac", destination).unwrap_or_default(),
         port: r.need("port", reference(scope.ports, "port")).unwrap_or_default(),
         vlan: r.or("vlan", 0, int(0..=4094)),
     };

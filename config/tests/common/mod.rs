@@ -112,13 +112,14 @@ fn port() -> impl Strategy<Value = Port> {
     let limit = (1..1_u64 << 40, 64..1_u64 << 30, mode());
     let limit = option::of(limit.prop_map(|(rate, burst, mode)| RateLimit { rate, burst, mode }));
     let overflow = select(vec![Overflow::Drop, Overflow::Backpressure]);
-    (overflow, 0..3_u32, vec(unicast(), 0..2), any::<bool>(), vlan(), limit, kind()).prop_map(
-        |(overflow, mac_limit, allowed_macs, learn, vlan, limit, kind)| Port {
+    (overflow, 0..3_u32, vec(unicast(), 0..2), any::<(bool, bool)>(), vlan(), limit, kind()).prop_map(
+        |(overflow, mac_limit, allowed_macs, (learn, flood), vlan, limit, kind)| Port {
             name: String::new(),
             overflow,
             mac_limit,
             allowed_macs,
             learn,
+            flood,
             vlan,
             limit,
             kind,

@@ -85,6 +85,7 @@ fn tables(shape: u8) -> Tables {
             mirror_in: if shape & 128 != 0 && id == 0 { vec![4] } else { vec![] },
             mirror_out: if id == 1 { vec![4, 0] } else { vec![] },
             floods: id != 4,
+            may_flood: id != 3,
             stats: Arc::new(PortStats::new(1)),
         }
     };

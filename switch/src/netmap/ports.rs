@@ -190,6 +190,7 @@ pub(super) fn plain_port(name: &str, kind: PortKind, learn: bool) -> valecast_co
         mac_limit: 0,
         allowed_macs: Vec::new(),
         learn,
+        flood: true,
         vlan: Vlan::default(),
         limit: None,
         kind,

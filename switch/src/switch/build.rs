@@ -18,7 +18,9 @@ impl Switch {
             ports[usize::from(p.id)] = Some(self.port_entry(name, p));
         }
         let flood = ports.iter().flatten().filter(|p| p.floods).map(|p| p.id).collect();
-        let mut tables = Tables { version: self.next_version(), ports, flood, ..Tables::default() };
+        let group_statics = self.statics.iter().any(|s| mac::is_group(mac::bits(s.mac)));
+        let mut tables =
+            Tables { version: self.next_version(), ports, flood, group_statics, ..Tables::default() };
         for g in self.groups.values() {
             let buckets =
                 g.cfg.buckets.iter().filter_map(|b| {
@@ -55,7 +57,8 @@ impl Switch {
         allowed.sort_unstable();
         PortEntry {
             id: p.id,
-            floods: egress.is_some() && !mirror_only,
+            floods: egress.is_some() && !mirror_only && p.cfg.flood,
+            may_flood: p.cfg.flood,
             egress,
             caps,
             overflow: p.cfg.overflow,

@@ -1,12 +1,13 @@
 //! Groups, meters, mirrors, static entries and limits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use valecast_config::{Action, Group, Meter as MeterCfg, Mirror, StaticEntry};
 
 use super::{GroupState, MeterState, Switch, SwitchError};
 use crate::clock;
-use crate::fdb::key;
+use crate::fdb::{FdbEntry, key};
 use crate::mac;
 use crate::meter::Meter;
 
@@ -151,15 +152,23 @@ impl Switch {
         for s in &statics {
             self.must_have_port(&s.port)?;
         }
-        self.fdb.retain(|e| !e.is_static);
         let now = clock::secs(clock::now_ns());
-        for s in &statics {
-            let port = self.id(&s.port).unwrap_or(u16::MAX);
-            if !self.fdb.add_static(key(mac::bits(s.mac), s.vlan), port, now) {
-                tracing::warn!(mac = %s.mac, "no room for this static entry: raise fdb_entries");
+        // What stays is not touched: frames under way to it must not be flooded meanwhile.
+        let mut wanted: BTreeMap<_, _> = (statics.iter())
+            .map(|s| ((mac::bits(s.mac), s.vlan), (self.id(&s.port).unwrap_or(u16::MAX), s.mac)))
+            .collect();
+        let stays = |e: &FdbEntry| wanted.get(&(e.mac, e.vlan)).is_some_and(|(port, _)| *port == e.port);
+        self.fdb.retain(|e| !e.is_static || stays(e));
+        for e in self.fdb.entries(now).iter().filter(|e| e.is_static) {
+            wanted.remove(&(e.mac, e.vlan));
+        }
+        for ((bits, vlan), (port, mac)) in wanted {
+            if !self.fdb.add_static(key(bits, vlan), port, now) {
+                tracing::warn!(%mac, "no room for this static entry: raise fdb_entries");
             }
         }
         self.statics = statics;
+        self.publish();
         Ok(())
     }
 
