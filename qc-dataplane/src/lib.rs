@@ -9,6 +9,7 @@
 //!   (algorithm 2), by schemes that have names;
 //! - [`rate`]: how fast each tree may send in a timeslot (section IV-C);
 //! - [`control`]: what sites, endpoints and the controller say to one another, and [`address`]: what frames are addressed to;
+//! - [`transport`]: files over a tree, from a sender to many receivers;
 //! - [`topology`]: networks from files, and those of the papers by name; [`read`]: other files.
 //!
 //! Sections and algorithms are those of "Fast and Efficient Bulk Multicasting over Dedicated Inter-Datacenter
@@ -25,5 +26,6 @@ pub mod read;
 pub mod sim;
 pub mod topology;
 pub mod traffic;
+pub mod transport;
 pub mod tree;
 pub mod weight;
