@@ -1,0 +1,368 @@
+//! Which chunks are here, as a file of bitmaps that is right after a crash.
+//!
+//! The content is divided into segments of [`SEGMENT`] chunks. Each has one page of bits, in two places by turns, with a
+//! generation and a checksum; whichever place is right and newer counts. In memory are a few pages, and for each
+//! segment how many chunks it lacks: 4 bytes for 46 MB of content.
+//!
+//! Order of writing ([`super::store::Store::checkpoint`]): chunks to their files, `fdatasync` of the files, pages here,
+//! `fdatasync` of this. A bit is on the disk only after its chunk is, so after a crash chunks may be asked for once more
+//! but none is missing. A page torn by the crash fails its checksum; the other place has the state before. Bits
+//! are only ever set, except by [`Journal::clear`], which cuts the file to its head first.
+
+mod page;
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc::O_NOFOLLOW;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::FileError;
+use crate::transport::wire::Shape;
+pub use page::SEGMENT;
+use page::{FIRST, Page, STRIDE, place};
+
+/// Most segments: 16 MiB of memory, 193 TB in chunks of 1408 bytes.
+const MOST_SEGMENTS: usize = 1 << 22;
+/// Pages in memory: 256 KiB.
+const PAGES: usize = 64;
+const MAGIC: u32 = u32::from_le_bytes(*b"VQJ1");
+
+/// How far a transfer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stage {
+    /// Chunks come in.
+    Receiving = 0,
+    /// All is here and right, and being moved to its place.
+    Placing = 1,
+    /// In its place.
+    Done = 2,
+}
+
+/// First bytes of the file, in the byte order of the machine, as everything here.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Head {
+    magic: u32,
+    stage: u32,
+    total: u64,
+    manifest_hash: [u8; 32],
+    chunk: u32,
+    checksum: u32,
+}
+const _: () = assert!(size_of::<Head>() == 56);
+
+struct Cached {
+    page: Box<Page>,
+    dirty: bool,
+    used: u64,
+}
+
+/// The chunks of one transfer at one receiver.
+pub struct Journal {
+    file: Flock<File>,
+    path: PathBuf,
+    head: Head,
+    chunks: u64,
+    /// Chunks that each segment lacks.
+    left: Vec<u32>,
+    all_left: u64,
+    cache: Vec<Cached>,
+    /// Index of the page used last.
+    last: usize,
+    tick: u64,
+}
+
+impl Journal {
+    /// Opens or begins the journal of a content. A journal of another content is begun anew; whether that, or the
+    /// file was new, is the second of the pair.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read or written, or another process has it.
+    pub fn open(path: &Path, shape: &Shape, manifest_hash: &[u8; 32]) -> Result<(Self, bool), FileError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(O_NOFOLLOW)
+            .open(path)
+            .map_err(FileError::io(path, "open it"))?;
+        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
+            FileError::io(path, "lock it; is the same transfer being received by another process?")(e.into())
+        })?;
+        let segments =
+            usize::try_from(shape.chunks().div_ceil(SEGMENT)).ok().filter(|n| *n <= MOST_SEGMENTS).ok_or(
+                FileError::Shape("more than 2^37 chunks, which no receiver counts; larger chunks would do"),
+            )?;
+        let head = Head {
+            magic: MAGIC,
+            stage: Stage::Receiving as u32,
+            total: shape.total(),
+            manifest_hash: *manifest_hash,
+            chunk: shape.chunk() as u32,
+            checksum: 0,
+        };
+        let mut journal = Self {
+            file,
+            path: path.to_path_buf(),
+            head,
+            chunks: shape.chunks(),
+            left: vec![0; segments],
+            all_left: shape.chunks(),
+            cache: Vec::new(),
+            last: 0,
+            tick: 0,
+        };
+        for s in 0..segments {
+            journal.left[s] = journal.len(s) as u32;
+        }
+        let fresh = match journal.read_head()? {
+            Some(there) => {
+                journal.head.stage = there.stage;
+                journal.count()?;
+                false
+            }
+            None => {
+                journal.clear()?;
+                true
+            }
+        };
+        Ok((journal, fresh))
+    }
+
+    /// How far the transfer is.
+    pub fn stage(&self) -> Stage {
+        match self.head.stage {
+            0 => Stage::Receiving,
+            1 => Stage::Placing,
+            _ => Stage::Done,
+        }
+    }
+
+    /// Writes down how far it is, and waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn set_stage(&mut self, stage: Stage) -> Result<(), FileError> {
+        self.head.stage = stage as u32;
+        self.head.checksum = head_checksum(&self.head);
+        self.file
+            .write_all_at(self.head.as_bytes(), 0)
+            .and_then(|()| self.file.sync_data())
+            .map_err(FileError::io(&self.path, "write it"))
+    }
+
+    /// Forgets all chunks.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn clear(&mut self) -> Result<(), FileError> {
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.set_len(FIRST))
+            .map_err(FileError::io(&self.path, "cut it"))?;
+        self.cache.clear();
+        for s in 0..self.left.len() {
+            self.left[s] = self.len(s) as u32;
+        }
+        self.all_left = self.chunks;
+        self.set_stage(Stage::Receiving)
+    }
+
+    /// Chunks that are not here.
+    pub fn left(&self) -> u64 {
+        self.all_left
+    }
+
+    /// Whether a chunk is here.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn has(&mut self, chunk: u64) -> Result<bool, FileError> {
+        let Some(s) = self.segment(chunk) else { return Ok(false) };
+        if self.left[s] == 0 || u64::from(self.left[s]) == self.len(s) {
+            return Ok(self.left[s] == 0);
+        }
+        let (word, bit) = place(chunk);
+        Ok(self.page(s)?.bits[word] & bit != 0)
+    }
+
+    /// Notes that a chunk is here; whether that is new. Not on the disk before [`Self::sync`]; [`Self::is_crowded`]
+    /// is to be asked before.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn set(&mut self, chunk: u64) -> Result<bool, FileError> {
+        let Some(s) = self.segment(chunk) else { return Ok(false) };
+        if self.left[s] == 0 {
+            return Ok(false);
+        }
+        let (word, bit) = place(chunk);
+        let page = self.page(s)?;
+        if page.bits[word] & bit != 0 {
+            return Ok(false);
+        }
+        page.bits[word] |= bit;
+        self.cache[self.last].dirty = true;
+        self.left[s] -= 1;
+        self.all_left -= 1;
+        Ok(true)
+    }
+
+    /// Whether noting that chunk needs room that only [`Self::sync`] can make.
+    pub fn is_crowded(&self, chunk: u64) -> bool {
+        self.cache.len() >= PAGES && self.cache.iter().all(|c| c.dirty && c.page.segment != chunk / SEGMENT)
+    }
+
+    /// The first run of chunks in `from..to` that are not here. It may go on after its end.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn missing(&mut self, from: u64, to: u64) -> Result<Option<Range<u64>>, FileError> {
+        let to = to.min(self.chunks);
+        let Some(start) = self.next(from, to, false)? else { return Ok(None) };
+        let end = self.next(start, to, true)?.unwrap_or(to);
+        Ok(Some(start..end))
+    }
+
+    /// The first chunk in `from..to` that is here, or is not.
+    fn next(&mut self, from: u64, to: u64, here: bool) -> Result<Option<u64>, FileError> {
+        let mut at = from;
+        while at < to {
+            let Some(s) = self.segment(at) else { return Ok(None) };
+            let (left, len) = (u64::from(self.left[s]), self.len(s));
+            let end = (s as u64 * SEGMENT + len).min(to);
+            if (left == 0) == here && (left == 0 || left == len) {
+                return Ok(Some(at));
+            }
+            if left != 0 && left != len {
+                let bits = &self.page(s)?.bits;
+                while at < end {
+                    let (word, _) = place(at);
+                    let bits = if here { bits[word] } else { !bits[word] } >> (at % 64);
+                    if bits != 0 {
+                        at += u64::from(bits.trailing_zeros());
+                        if at < end {
+                            return Ok(Some(at));
+                        }
+                        break;
+                    }
+                    at = (at / 64 + 1) * 64;
+                }
+            }
+            at = end;
+        }
+        Ok(None)
+    }
+
+    /// Writes what was noted and waits for the disk. All chunks noted must be there by then.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn sync(&mut self) -> Result<(), FileError> {
+        let mut any = false;
+        for cached in self.cache.iter_mut().filter(|c| c.dirty) {
+            cached.page.write(&self.file).map_err(FileError::io(&self.path, "write it"))?;
+            cached.dirty = false;
+            any = true;
+        }
+        if any {
+            self.file.sync_data().map_err(FileError::io(&self.path, "wait for the disk"))?;
+        }
+        Ok(())
+    }
+
+    fn segment(&self, chunk: u64) -> Option<usize> {
+        (chunk < self.chunks).then_some((chunk / SEGMENT) as usize)
+    }
+
+    fn len(&self, segment: usize) -> u64 {
+        (self.chunks - segment as u64 * SEGMENT).min(SEGMENT)
+    }
+
+    fn page(&mut self, segment: usize) -> Result<&mut Page, FileError> {
+        self.tick += 1;
+        let wanted = segment as u64;
+        if self.cache.get(self.last).is_none_or(|c| c.page.segment != wanted) {
+            self.last = match self.cache.iter().position(|c| c.page.segment == wanted) {
+                Some(at) => at,
+                None => self.load(segment)?,
+            };
+        }
+        let cached = &mut self.cache[self.last];
+        cached.used = self.tick;
+        Ok(&mut cached.page)
+    }
+
+    fn load(&mut self, segment: usize) -> Result<usize, FileError> {
+        let page = Box::new(self.read_page(segment)?);
+        let cached = Cached { page, dirty: false, used: self.tick };
+        let clean = (0..self.cache.len()).filter(|i| !self.cache[*i].dirty);
+        match clean.min_by_key(|i| self.cache[*i].used) {
+            Some(victim) if self.cache.len() >= PAGES => {
+                self.cache[victim] = cached;
+                Ok(victim)
+            }
+            // More than PAGES only while looking at pages between two syncs; see `is_crowded`.
+            _ => {
+                self.cache.push(cached);
+                Ok(self.cache.len() - 1)
+            }
+        }
+    }
+
+    fn read_page(&self, segment: usize) -> Result<Page, FileError> {
+        Page::read(&self.file, segment as u64, self.len(segment))
+            .map_err(FileError::io(&self.path, "read it"))
+    }
+
+    fn read_head(&self) -> Result<Option<Head>, FileError> {
+        let mut bytes = [0; size_of::<Head>()];
+        match self.file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(e) => return Err(FileError::io(&self.path, "read it")(e)),
+        }
+        let head = Head::read_from_bytes(&bytes).ok();
+        if head.is_some_and(|h| h.magic != MAGIC && h.magic != 0) {
+            return Err(FileError::Journal(self.path.display().to_string()));
+        }
+        Ok(head.filter(|h| {
+            h.checksum == head_checksum(h)
+                && h.manifest_hash == self.head.manifest_hash
+                && (h.total, h.chunk) == (self.head.total, self.head.chunk)
+        }))
+    }
+
+    /// Counts what the pages say.
+    fn count(&mut self) -> Result<(), FileError> {
+        let end = self.file.metadata().map_err(FileError::io(&self.path, "look at it"))?.len();
+        for s in 0..self.left.len() {
+            if FIRST + s as u64 * 2 * STRIDE >= end {
+                break;
+            }
+            let set: u32 = self.read_page(s)?.bits.iter().map(|w| w.count_ones()).sum();
+            self.left[s] -= set;
+            self.all_left -= u64::from(set);
+        }
+        Ok(())
+    }
+}
+
+fn head_checksum(head: &Head) -> u32 {
+    crc32c::crc32c(Head { checksum: 0, ..*head }.as_bytes())
+}
