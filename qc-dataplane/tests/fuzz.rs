@@ -1,4 +1,4 @@
-//! The fuzz target's function (`fuzz/`), driven by seeded cases: noise, and files that are right but for some bytes.
+//! The fuzz targets' functions (`fuzz/`), driven by seeded cases: noise, and files that are right but for some bytes.
 #![allow(missing_docs)]
 
 #[path = "../fuzz/src/lib.rs"]
@@ -102,4 +102,85 @@ fn noise() {
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn frames_of_strangers_harm_no_receiver() {
+    let dir = tempfile::tempdir().unwrap();
+    let pieces = prop::collection::vec((0u8..40, 0u8..7, prop::collection::vec(any::<u8>(), 320)), 0..12);
+    let mut runs = runner(200);
+    runs.run(&pieces, |pieces| {
+        // Half of the cases begin with a hello that is right, so that what follows is looked at.
+        let mut case = if pieces.len() % 2 == 0 { right_hello() } else { Vec::new() };
+        for (len, kind, bytes) in pieces {
+            case.extend([len, kind]);
+            case.extend(&bytes[..usize::from(len) * 8]);
+        }
+        let _ = std::fs::remove_dir_all(dir.path().join("in"));
+        cases::transport_frames(&case, dir.path());
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn manifests_of_strangers_are_right_or_refused() {
+    let right = right_manifest();
+    cases::manifest(&right);
+    runner(2000)
+        .run(&prop::collection::vec((0..right.len(), any::<u8>()), 1..4), |changes| {
+            let mut case = right.clone();
+            for (at, byte) in changes {
+                case[at] = byte;
+            }
+            cases::manifest(&case);
+            cases::manifest(&case[..case.len() / 2]);
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn right_manifest() -> Vec<u8> {
+    use valecast_qc_dataplane::transport::files::manifest::{Entry, Kind, Manifest};
+    let entry = |path: &str, kind| Entry { path: path.into(), kind, mode: 0o755, modified: 1 };
+    let entries = vec![
+        entry("d", Kind::Directory),
+        entry("d/e", Kind::Directory),
+        entry("d/e/l", Kind::Link(b"../f".to_vec())),
+        entry("d/f", Kind::File(3000)),
+    ];
+    Manifest::new(entries).expect("right").bytes().expect("short")
+}
+
+/// As a piece of a case: length in 8 bytes, kind 0, body.
+fn right_hello() -> Vec<u8> {
+    use valecast_qc_dataplane::transport::files::source::Source;
+    use valecast_qc_dataplane::transport::wire::{Hello, Shape};
+    let dir = tempfile::tempdir().expect("a file system");
+    // The name pads the hello to a multiple of 8.
+    let mut found = None;
+    for name in ["n", "nn", "nnn", "nnnn", "nnnnn", "nnnnnn", "nnnnnnn", "nnnnnnnn"] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, vec![1; 3000]).expect("a file system");
+        let source = Source::open(&file, 128, Some((4, 2))).expect("a file system");
+        let shape: Shape = *source.shape();
+        if shape.manifest() % 8 == 4 {
+            let hello = Hello {
+                session: 1,
+                group: 1,
+                shape,
+                manifest_hash: source.manifest_hash(),
+                content_hash: None,
+                manifest: Some(source.manifest()),
+            };
+            let mut body = zerocopy::IntoBytes::as_bytes(&hello.head()).to_vec();
+            body.extend_from_slice(source.manifest());
+            assert_eq!(body.len() % 8, 0);
+            found = Some(body);
+        }
+    }
+    let body = found.expect("one of the lengths");
+    let mut case = vec![(body.len() / 8) as u8, 0];
+    case.extend(body);
+    case
 }

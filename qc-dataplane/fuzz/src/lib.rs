@@ -1,6 +1,10 @@
-//! What the fuzz target of `valecast-qc-dataplane` does with a case. Also compiled into `tests/fuzz.rs`, which
+//! What the fuzz targets of `valecast-qc-dataplane` do with a case. Also compiled into `tests/fuzz.rs`, which
 //! feeds it seeded cases on a stable compiler.
 #![allow(missing_docs)]
+
+mod transport;
+
+pub use transport::*;
 
 use valecast_qc_dataplane::load::Load;
 use valecast_qc_dataplane::plan::{BadRequest, Planner, Scheme};
