@@ -13,6 +13,7 @@ const MAX_HEADERS: usize = 256;
 pub struct CannotOffload;
 
 /// Makes plain frames of frame `i`. Returns their indices, which are consecutive.
+#[inline(never)]
 pub fn finish(burst: &mut Burst, i: u16) -> Result<std::ops::Range<u16>, CannotOffload> {
     let f = burst.frames[usize::from(i)];
     let v = burst.vnet(&f).ok_or(CannotOffload)?;
@@ -26,19 +27,6 @@ pub fn finish(burst: &mut Burst, i: u16) -> Result<std::ops::Range<u16>, CannotO
     Ok(first..end)
 }
 
-/// Copies bytes `from..from + to.len()` of a frame.
-fn read(f: &Frame, from: usize, to: &mut [u8]) {
-    let head = usize::from(f.head_len);
-    debug_assert!(from + to.len() <= f.len());
-    let in_head = head.saturating_sub(from).min(to.len());
-    // SAFETY: the ranges lie inside the frame, whose parts are readable while the burst lives.
-    unsafe {
-        std::ptr::copy_nonoverlapping(f.head.add(from.min(head)), to.as_mut_ptr(), in_head);
-        let skip = (from + in_head) - head.min(from + in_head);
-        std::ptr::copy_nonoverlapping(f.tail.add(skip), to[in_head..].as_mut_ptr(), to.len() - in_head);
-    }
-}
-
 fn checksum_only(burst: &mut Burst, f: &Frame, v: VnetHdr) -> Result<(), CannotOffload> {
     let (start, offset) = (usize::from(v.csum_start), usize::from(v.csum_offset));
     let field = start + offset;
@@ -46,28 +34,20 @@ fn checksum_only(burst: &mut Burst, f: &Frame, v: VnetHdr) -> Result<(), CannotO
         return Err(CannotOffload);
     }
     let headers = field + 2;
-    let room = burst.alloc(headers).ok_or(CannotOffload)?;
-    read(f, 0, room);
-    let payload = tail_at(f, headers);
-    let sum = add(0, &room[start.min(headers)..], false);
-    let sum = add_tail(sum, payload, f.len() - headers, (headers - start) % 2 == 1);
+    let payload = f.len() - headers;
+    let behind = add_payload(burst, f, headers, payload, (headers - start) % 2 == 1);
+    let room = burst.copied(f, headers).ok_or(CannotOffload)?;
+    let sum = add(behind, &room[start.min(headers)..], false);
     put_sum(room, field, sum, v.csum_offset == UDP_CHECKSUM);
-    let (head, head_len) = (room.as_ptr(), headers as u16);
-    let derived =
-        Frame { head, head_len, tail: payload, tail_len: (f.len() - headers) as u32, vnet: 0, ..*f };
+    let head = (room.as_ptr(), headers as u16);
+    let derived = burst.part(f, head, headers, payload).ok_or(CannotOffload)?;
     burst.derive(derived).ok_or(CannotOffload).map(|_| ())
-}
-
-/// Where byte `at` (not in the head) lies.
-fn tail_at(f: &Frame, at: usize) -> *const u8 {
-    // SAFETY: callers checked head_len <= at <= len.
-    unsafe { f.tail.add(at - usize::from(f.head_len)) }
 }
 
 fn segment(burst: &mut Burst, f: &Frame, v: VnetHdr) -> Result<(), CannotOffload> {
     let mut buf = [0u8; MAX_HEADERS];
     let seen = f.len().min(MAX_HEADERS);
-    read(f, 0, &mut buf[..seen]);
+    burst.bytes_of(f).read(0, &mut buf[..seen]);
     let h = Headers::parse(&buf[..seen], v)?;
     let size = usize::from(v.gso_size);
     if size == 0 || f.len() <= h.len || h.len < usize::from(f.head_len) {
@@ -78,15 +58,14 @@ fn segment(burst: &mut Burst, f: &Frame, v: VnetHdr) -> Result<(), CannotOffload
     for i in 0..count {
         let at = i * size;
         let n = size.min(payload - at);
+        let behind = add_payload(burst, f, h.len + at, n, (h.len - h.l4) % 2 == 1);
         let room = burst.alloc(h.len).ok_or(CannotOffload)?;
         room.copy_from_slice(&buf[..h.len]);
-        let data = tail_at(f, h.len + at);
         h.patch(room, i, count, at, n);
-        let sum = add(h.pseudo(room, n), &room[h.l4..], false);
-        let sum = add_tail(sum, data, n, (h.len - h.l4) % 2 == 1);
+        let sum = add(behind + h.pseudo(room, n), &room[h.l4..], false);
         put_sum(room, h.l4 + if h.tcp { 16 } else { 6 }, sum, !h.tcp);
-        let (head, head_len) = (room.as_ptr(), h.len as u16);
-        let derived = Frame { head, head_len, tail: data, tail_len: n as u32, vnet: 0, ..*f };
+        let head = (room.as_ptr(), h.len as u16);
+        let derived = burst.part(f, head, h.len + at, n).ok_or(CannotOffload)?;
         burst.derive(derived).ok_or(CannotOffload)?;
     }
     Ok(())
@@ -198,18 +177,21 @@ fn add(mut sum: u64, b: &[u8], odd: bool) -> u64 {
     }
 }
 
-/// Adds `len` bytes of a sender's memory.
-fn add_tail(mut sum: u64, p: *const u8, len: usize, mut odd: bool) -> u64 {
-    let mut buf = [0u8; 1024];
-    let mut at = 0;
-    while at < len {
-        let n = buf.len().min(len - at);
-        // SAFETY: inside the frame; copied before it is used, since its sender may still write there.
-        unsafe { std::ptr::copy_nonoverlapping(p.add(at), buf.as_mut_ptr(), n) };
-        sum = add(sum, &buf[..n], odd);
-        odd ^= n % 2 == 1;
-        at += n;
-    }
+/// The sum of `len` bytes of a frame from byte `from` on.
+fn add_payload(burst: &Burst, f: &Frame, from: usize, len: usize, odd: bool) -> u64 {
+    let (mut buf, mut sum, mut at) = ([0u8; 1024], 0, 0);
+    let Ok(()) = burst.bytes_of(f).range::<std::convert::Infallible>(from, len, |p| {
+        let mut done = 0;
+        while done < p.len {
+            let n = buf.len().min(p.len - done);
+            // SAFETY: inside the piece; copied before it is used, since its sender may still write there.
+            unsafe { std::ptr::copy_nonoverlapping(p.at.add(done), buf.as_mut_ptr(), n) };
+            sum = add(sum, &buf[..n], odd ^ (at % 2 == 1));
+            at += n;
+            done += n;
+        }
+        Ok(())
+    });
     sum
 }
 
@@ -239,4 +221,4 @@ fn put_sum(room: &mut [u8], at: usize, sum: u64, udp: bool) {
 
 #[cfg(test)]
 #[path = "offload_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -3,9 +3,9 @@
 use super::*;
 use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 
-fn frame_bytes(f: &Frame) -> Vec<u8> {
+fn frame_bytes(burst: &Burst, f: &Frame) -> Vec<u8> {
     let mut b = vec![0; f.len()];
-    read(f, 0, &mut b);
+    assert_eq!(burst.bytes_of(f).read(0, &mut b), b.len());
     b
 }
 
@@ -37,7 +37,8 @@ fn checksums_hold(bytes: &[u8]) -> usize {
     }
 }
 
-fn tcp(v6: bool, vlan: bool, payload: usize) -> (Vec<u8>, VnetHdr) {
+/// A TCP packet and the offload header to segment it by.
+pub(crate) fn tcp(v6: bool, vlan: bool, payload: usize) -> (Vec<u8>, VnetHdr) {
     let b = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
     let data: Vec<u8> = (0..payload).map(|i| (i * 7) as u8).collect();
     let mut out = Vec::new();
@@ -92,7 +93,7 @@ fn segments_tcp() {
         assert_eq!(r.len(), payload.div_ceil(1448));
         let mut got = 0;
         for (k, i) in r.clone().enumerate() {
-            let seg = frame_bytes(&b.frames[usize::from(i)]);
+            let seg = frame_bytes(&b, &b.frames[usize::from(i)]);
             got += checksums_hold(&seg);
             let p = SlicedPacket::from_ethernet(&seg).unwrap();
             let Some(TransportSlice::Tcp(t)) = p.transport else { panic!() };
@@ -118,7 +119,7 @@ fn completes_a_checksum() {
     let v = VnetHdr { flags: VnetHdr::NEEDS_CSUM, csum_start: 34, csum_offset: 6, ..Default::default() };
     let mut b = burst_of(&bytes, v);
     let r = finish(&mut b, 0).unwrap();
-    assert_eq!(frame_bytes(&b.frames[usize::from(r.start)]), good);
+    assert_eq!(frame_bytes(&b, &b.frames[usize::from(r.start)]), good);
 }
 
 /// One checksum in 65536 is 0: TCP says so, UDP says all ones.

@@ -91,7 +91,7 @@ impl Pipeline {
         let fits = |&(to, max): &(PortId, usize)| {
             // Of several receivers, one that must not lose anything would hold back the others, too.
             let alone = last.to.len() == 1;
-            self.burst.longest() <= max && (alone || t.port(to).is_some_and(|d| d.overflow == Overflow::Drop))
+            self.burst.bound() <= max && (alone || t.port(to).is_some_and(|d| d.overflow == Overflow::Drop))
         };
         if last.to.is_empty() || !last.to.iter().all(fits) || self.burst.alike(head, 0) < taken {
             return None;

@@ -208,7 +208,7 @@ impl Plan {
     /// Places frames on one port, as they are.
     #[inline]
     fn place_run(&mut self, burst: &Burst, to: PortId, frames: Range<u16>, max: usize) {
-        if burst.longest() > max {
+        if burst.bound() > max {
             frames.for_each(|i| self.place(burst, to, i, i, max));
             return;
         }

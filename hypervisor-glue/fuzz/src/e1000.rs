@@ -257,7 +257,7 @@ fn transmit(c: &mut Case, b: &mut Bytes<'_>) {
     assert!(n <= max);
     for f in &c.burst.frames[..n] {
         // Every byte is there to be read.
-        assert_eq!(bytes_of(f).len(), f.len());
+        assert_eq!(bytes_of(&c.burst, f).len(), f.len());
         assert!(f.len() <= 65_535 + 26);
     }
     // Sometimes something happens while frames are on their way.

@@ -46,7 +46,7 @@ counters! {
     tx_frames,
     /// Their bytes.
     tx_bytes,
-    /// Of these, frames that left by reference, without a copy on the way to the switch.
+    /// Of these, frames that left by reference: nothing of them, or only their headers, was copied on the way to the switch.
     tx_by_reference,
     /// Frames that were given to the guest.
     rx_frames,

@@ -3,10 +3,11 @@
 //! Each frame comes behind a `virtio_net_hdr` with what is left to be done for it; with mergeable buffers it takes as
 //! many as it needs, else it must fit into one. Who gets which buffers is the [`Book`]'s business.
 
+use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use valecast_switch::frame::{Burst, Entry, Frame, VnetHdr};
+use valecast_switch::frame::{Burst, Bytes, Entry, Frame, Piece, VnetHdr};
 use valecast_switch::port::{Caps, Egress, Tally};
 
 use super::book::{Book, Fit, Place};
@@ -32,31 +33,37 @@ pub struct Receiver {
     caps: Caps,
 }
 
-/// Bytes to come: header, head, and tail of a frame.
-struct Source {
-    parts: [(*const u8, usize); 3],
+/// Bytes to come: the header, and those of a frame.
+struct Source<'b> {
+    header: &'b [u8],
+    frame: Bytes<'b>,
+    /// Bytes copied.
+    done: usize,
+    /// Bytes in all.
+    len: usize,
 }
 
-impl Source {
+impl Source<'_> {
     fn left(&self) -> usize {
-        self.parts.iter().map(|p| p.1).sum()
+        self.len - self.done
     }
 
-    /// Copies as much as goes into `piece`; bytes.
-    fn copy(&mut self, piece: &HostSlice<'_>) -> usize {
+    /// Copies as much as goes into `piece`.
+    fn copy(&mut self, piece: &HostSlice<'_>) {
+        let header = self.header.get(self.done..).unwrap_or_default();
+        let header = &header[..header.len().min(piece.len())];
         let mut at = 0;
-        for (from, len) in &mut self.parts {
-            let n = (piece.len() - at).min(*len);
-            // SAFETY: `from` has `len` bytes: the header is the caller's, head and tail are as readable as frames of
-            // a burst are.
-            let written = unsafe { piece.write_from(at, *from, n) };
+        let mut put = |p: Piece| {
+            // SAFETY: the header is the caller's; pieces are readable as those of a frame of a burst are.
+            let written = unsafe { piece.write_from(at, p.at, p.len) };
             debug_assert!(written);
-            // SAFETY: inside the part, or one past its end.
-            *from = unsafe { from.add(n) };
-            *len -= n;
-            at += n;
-        }
-        at
+            at += p.len;
+            Ok::<_, Infallible>(())
+        };
+        let Ok(()) = put(Piece { at: header.as_ptr(), len: header.len() });
+        let from = self.done.saturating_sub(self.header.len());
+        let Ok(()) = self.frame.range(from, piece.len() - header.len(), put);
+        self.done += at;
     }
 
     /// Copies up to `len` bytes to a guest address.
@@ -212,9 +219,8 @@ impl Receive {
         }
         header[VnetHdr::LEN..].copy_from_slice(&((place.end - place.first) as u16).to_le_bytes());
         let len = self.queue.parts.features.header();
-        let mut source = Source {
-            parts: [(header.as_ptr(), len), (f.head, usize::from(f.head_len)), (f.tail, f.tail_len as usize)],
-        };
+        let (header, frame) = (&header[..len], burst.bytes_of(f));
+        let mut source = Source { header, frame, done: 0, len: len + f.len() };
         let mut arrived = true;
         for pos in place.first..place.end {
             let b = self.book.buffer(pos);
@@ -239,7 +245,7 @@ impl Receive {
         ring: &Ring<'_>,
         memory: &Snapshot,
         head: u16,
-        source: &mut Source,
+        source: &mut Source<'_>,
     ) -> Result<u32, Bad> {
         let mut wrote = 0u32;
         walk(ring, memory, self.queue.parts.features.indirect(), head, Use::Write, |address, len| {

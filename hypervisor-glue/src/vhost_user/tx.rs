@@ -1,13 +1,13 @@
 //! What the guest sends: chains of its transmit queue become frames of a burst, by reference into its memory.
 //!
-//! A frame that lies in one piece behind its header is not copied; one in several pieces (a Linux guest's TCP, whose
-//! headers and payload lie apart) is gathered into the burst's own memory.
+//! A frame is not copied here, though it may lie in several pieces (a Linux guest's TCP, whose headers and payload lie
+//! apart). Only one in more than [`MAX_PIECES`] is gathered into the burst's own memory.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use valecast_switch::counters::Cause;
-use valecast_switch::frame::{Burst, MAX_BURST, VnetHdr};
+use valecast_switch::frame::{Burst, MAX_BURST, MAX_PIECES, Piece, VnetHdr};
 use valecast_switch::port::Ingress;
 
 use super::chain::{Bad, Use, single, walk};
@@ -17,8 +17,8 @@ use crate::memory::{Direction, Fault, Snapshot};
 
 /// Longest frame: 64 KiB of IP with an Ethernet header and two tags.
 const MAX_FRAME: u64 = 65535 + 22;
-/// Most pieces of one frame.
-const MAX_PIECES: usize = 1024;
+/// Most buffers of one frame.
+const MAX_BUFFERS: usize = 1024;
 
 /// The transmit queue of a pair.
 pub struct Transmit {
@@ -27,7 +27,9 @@ pub struct Transmit {
     next: u64,
     /// By slot: the chain there, as it was when it was taken.
     heads: Box<[u16]>,
+    /// What its buffers are, in guest addresses and in ours.
     pieces: Vec<(u64, u32)>,
+    spans: Vec<Piece>,
 }
 
 /// A burst can hold no more.
@@ -41,7 +43,7 @@ impl Transmit {
         if let Some(ring) = queue.ring(queue.memory(&guard)) {
             queue.quiet(&ring, 0);
         }
-        Self { queue, next: 0, heads, pieces: Vec::new() }
+        Self { queue, next: 0, heads, pieces: Vec::new(), spans: Vec::new() }
     }
 
     fn slot(&self, pos: u64) -> usize {
@@ -67,7 +69,7 @@ impl Transmit {
             }
             None => walk(ring, memory, parts.features.indirect(), head, Use::Read, |address, len| {
                 total += u64::from(len);
-                if pieces.len() == MAX_PIECES {
+                if pieces.len() == MAX_BUFFERS {
                     return Err(Bad::Length(total));
                 }
                 if len > 0 {
@@ -86,16 +88,22 @@ impl Transmit {
         if !parts.features.may_send(offload, len) {
             return Err(Bad::Offload);
         }
-        if let [(address, size)] = *pieces.as_slice() {
-            let piece = memory.translate(address, size.into(), Direction::Read)?;
-            if piece.len() == len {
-                // SAFETY: `piece` has `len` bytes of guest memory, which stays mapped while this thread's epoch is
-                // pinned: the worker pins it for the whole turn, longer than the burst lives.
-                unsafe { burst.push(piece.as_ptr(), len, 1) };
-                parts.counters.tx_by_reference.add(1);
-                offer(burst, offload);
-                return Ok(Ok(()));
+        let spans = &mut self.spans;
+        spans.clear();
+        for &(address, size) in pieces.iter() {
+            memory.each(address, size.into(), Direction::Read, |s| {
+                spans.push(Piece { at: s.as_ptr(), len: s.len() });
+            })?;
+            if spans.len() > MAX_PIECES {
+                break;
             }
+        }
+        // SAFETY: guest memory, which stays mapped while this thread's epoch is pinned: the worker pins it for the whole
+        // turn, longer than the burst lives.
+        if unsafe { burst.push_pieces(spans, 1) } {
+            parts.counters.tx_by_reference.add(1);
+            offer(burst, offload);
+            return Ok(Ok(()));
         }
         if !burst.has_room(len) && burst.taken() > 0 {
             return Ok(Err(Full));

@@ -326,7 +326,25 @@ impl RxWriter<'_> {
         tail_len: usize,
         flags: SlotFlags,
     ) {
-        debug_assert!(head_len + tail_len <= self.view.max_len as usize);
+        // SAFETY: the buffer has room for both, and the caller vouches for the sources. The regions of two ports are
+        // different mappings, and within one a client only harms itself, so overlap is met with `copy`, not
+        // `copy_nonoverlapping`, where it can happen (own buffers).
+        unsafe {
+            self.fill(pos, head_len + tail_len, flags, |to| {
+                crate::region::copy_head(head, to, head_len);
+                crate::region::copy_payload(tail, to.add(head_len), tail_len);
+            });
+        }
+    }
+
+    /// Has `f` write `len` bytes into one slot at a reserved position.
+    ///
+    /// # Safety
+    /// `len` must be at most [`RxQueue::max_len`], and `pos` reserved by the caller and not yet committed; `f` may write
+    /// that much where it is told to, and nothing else.
+    #[inline(always)]
+    pub unsafe fn fill(&self, pos: u64, len: usize, flags: SlotFlags, f: impl FnOnce(*mut u8)) {
+        debug_assert!(len <= self.view.max_len as usize);
         let slot = pos as u32 & self.mask;
         let mut idx = self.view.desc(slot).buf_idx;
         if !self.view.has_buf(idx) {
@@ -334,16 +352,8 @@ impl RxWriter<'_> {
             idx = self.queue.first_buf(slot);
         }
         let Some(buf) = self.view.buf(idx) else { return };
-        // SAFETY: `buf` has `stride` bytes inside the region and the caller vouches for the sources. The
-        // regions of two ports are different mappings, and within one a client only harms itself, so
-        // overlap is met with `copy`, not `copy_nonoverlapping`, where it can happen (own buffers).
-        unsafe {
-            let dst = buf.as_ptr();
-            crate::region::copy_head(head, dst, head_len);
-            crate::region::copy_payload(tail, dst.add(head_len), tail_len);
-        }
-        let d = Desc { buf_idx: idx, len: (head_len + tail_len) as u16, flags: flags.bits() };
-        self.view.put_desc(slot, d);
+        f(buf.as_ptr());
+        self.view.put_desc(slot, Desc { buf_idx: idx, len: len as u16, flags: flags.bits() });
     }
 
     /// Asks for the buffer of a position that will be written soon.

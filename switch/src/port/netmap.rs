@@ -132,11 +132,7 @@ impl Egress for NetmapEgress {
         let mut tally = Tally::default();
         for e in list {
             let f = &burst.frames[usize::from(e.frame)];
-            // SAFETY: a frame's head and tail are readable for their lengths while its burst lives.
-            let sent = unsafe {
-                q.ring.push(f.head, usize::from(f.head_len), f.tail, f.tail_len as usize, self.buf)
-            };
-            if sent {
+            if q.ring.push(burst.bytes_of(f), f.len(), self.buf) {
                 tally.frames += 1;
                 tally.bytes += f.len() as u64;
             } else {

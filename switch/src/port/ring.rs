@@ -18,8 +18,6 @@ const AHEAD: u32 = 8;
 const SPECIAL: SlotFlags = SlotFlags::MORE_FRAG.union(SlotFlags::NO_LEARN);
 /// Longest offload header before a frame.
 const MAX_HDR: usize = 12;
-/// Longest head of a frame: headers that were made for it.
-const MAX_HEAD: usize = 512;
 /// Flags of a received slot that holds a whole frame: netmap counts fragments in bits 8-15.
 const WHOLE: SlotFlags = SlotFlags::from_bits_retain(1 << 8);
 
@@ -301,7 +299,7 @@ impl RingEgress {
     /// Whether each frame takes one slot and goes into it as it is.
     #[inline]
     fn is_plain(&self, burst: &Burst) -> bool {
-        burst.longest() <= self.max_len && self.hdr == 0
+        burst.bound() <= self.max_len && self.hdr == 0
     }
 
     #[inline]
@@ -310,14 +308,20 @@ impl RingEgress {
         if len <= self.max_len { 1 } else { len.div_ceil(self.max_len) as u32 }
     }
 
+    #[inline(always)]
     fn slots(&self, burst: &Burst, list: &[Entry]) -> u32 {
-        if self.is_plain(burst) {
-            return list.len() as u32;
-        }
+        if self.is_plain(burst) { list.len() as u32 } else { self.slots_mixed(burst, list) }
+    }
+
+    /// As [`RingEgress::slots`], frame by frame.
+    #[inline(never)]
+    fn slots_mixed(&self, burst: &Burst, list: &[Entry]) -> u32 {
         list.iter().map(|e| self.cost(burst, *e)).sum()
     }
 
-    /// Frames of which some are longer than a buffer. Bytes written.
+    /// Frames of which some are longer than a buffer, or lie in pieces. Bytes written. Apart, as its needs must not
+    /// burden the usual burst.
+    #[inline(never)]
     fn write_mixed(&self, w: RxWriter<'_>, burst: &Burst, list: &[Entry], start: u64) -> u64 {
         let (mut pos, mut bytes) = (start, 0);
         for e in list {
@@ -331,31 +335,22 @@ impl RingEgress {
     fn write_long(&self, w: &RxWriter<'_>, burst: &Burst, e: Entry, pos: u64) -> u32 {
         let f = &burst.frames[usize::from(e.frame)];
         let n = self.cost(burst, e);
-        // What comes before the payload: the offload header, and the head.
+        // What comes before the frame.
         let hdr = self.hdr;
-        let mut before = [0u8; MAX_HDR + MAX_HEAD];
+        let mut before = [0u8; MAX_HDR];
         before[..VnetHdr::LEN].copy_from_slice(&burst.vnet(f).unwrap_or_default().to_bytes());
-        let (head, start) = match usize::from(f.head_len) {
-            n if hdr == 0 => (n, f.head),
-            n => {
-                let n = n.min(MAX_HEAD);
-                // SAFETY: a frame's head is readable for its length, and there is room for the longest.
-                unsafe { std::ptr::copy_nonoverlapping(f.head, before.as_mut_ptr().add(hdr), n) };
-                (hdr + n, before.as_ptr())
-            }
-        };
-        let (mut at, len) = (0usize, f.len() + hdr);
+        let (mut at, len, bytes) = (0usize, f.len() + hdr, burst.bytes_of(f));
         let frags = SlotFlags::from_bits_retain((n as u16) << 8);
         for i in 0..n {
             let part = self.max_len.min(len - at);
-            let from_head = head.saturating_sub(at).min(part);
             let more = frags | if i + 1 < n { SlotFlags::MORE_FRAG } else { SlotFlags::empty() };
-            // SAFETY: [at, at + part) lies inside header and frame, the first `from_head` of it in the head; the
-            // caller reserved `n` positions.
+            let header = &before[at.min(hdr)..hdr.min(at + part)];
+            // SAFETY: the caller reserved `n` positions, and a slot has `max_len` bytes.
             unsafe {
-                let h = start.add(at.min(head));
-                let t = f.tail.add((at + from_head) - head.min(at + from_head));
-                w.write(pos + u64::from(i), h, from_head, t, part - from_head, more);
+                w.fill(pos + u64::from(i), part, more, |to| {
+                    std::ptr::copy_nonoverlapping(header.as_ptr(), to, header.len());
+                    bytes.copy(at.saturating_sub(hdr), part - header.len(), to.add(header.len()));
+                });
             }
             at += part;
         }

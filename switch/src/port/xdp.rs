@@ -44,7 +44,7 @@ impl XdpIngress {
         for i in 0..burst.taken() {
             let f = burst.frames[i];
             let looked_at = partial::first_bytes(f.len());
-            if f.reject.is_some() || looked_at < usize::from(f.head_len) {
+            if f.reject.is_some() || f.is_in_pieces() || looked_at < usize::from(f.head_len) {
                 continue;
             }
             // SAFETY: the tail follows the head in memory that nobody writes before the frame is done with: a

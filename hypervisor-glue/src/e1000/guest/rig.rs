@@ -67,14 +67,9 @@ pub struct Rig {
 }
 
 /// The bytes of a frame in a burst that is in use.
-pub fn bytes_of(f: &Frame) -> Vec<u8> {
+pub fn bytes_of(burst: &Burst, f: &Frame) -> Vec<u8> {
     let mut b = vec![0; f.len()];
-    let head = usize::from(f.head_len);
-    // SAFETY: head and tail are readable while the burst is in use, and `b` is as long as both.
-    unsafe {
-        std::ptr::copy_nonoverlapping(f.head, b.as_mut_ptr(), head);
-        std::ptr::copy_nonoverlapping(f.tail, b[head..].as_mut_ptr(), f.tail_len as usize);
-    }
+    burst.bytes_of(f).read(0, &mut b);
     b
 }
 
@@ -129,7 +124,8 @@ impl Rig {
             return Vec::new();
         }
         let frames = self.burst.frames.iter().filter(|f| f.reject.is_none());
-        let sent = frames.map(|f| Sent { bytes: bytes_of(f), vnet: self.burst.vnet(f) }).collect();
+        let sent =
+            frames.map(|f| Sent { bytes: bytes_of(&self.burst, f), vnet: self.burst.vnet(f) }).collect();
         self.tx.complete(&self.mem, &self.burst, n);
         self.tx.publish();
         notify::settle();

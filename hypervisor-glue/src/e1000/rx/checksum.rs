@@ -18,7 +18,7 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// Looks at the IP checksum and the transport's, as asked for.
-pub fn look(frame: &Parts, ip: bool, l4: bool) -> Seen {
+pub fn look(frame: &Parts<'_>, ip: bool, l4: bool) -> Seen {
     let mut b = [0; 14 + 4 + 60];
     frame.read(0, &mut b);
     let mut seen = Seen::default();
@@ -71,7 +71,7 @@ fn headers(b: &[u8; 78], len: usize) -> Option<Headers> {
 }
 
 /// Whether the transport's checksum is right; `None` if there is none.
-fn transport(frame: &Parts, b: &[u8; 78], h: &Headers) -> Option<bool> {
+fn transport(frame: &Parts<'_>, b: &[u8; 78], h: &Headers) -> Option<bool> {
     let protocol = h.protocol?;
     let (place, least) = match protocol {
         TCP => (16, 20),

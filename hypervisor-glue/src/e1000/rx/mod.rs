@@ -191,7 +191,7 @@ impl Device {
         let mut w = Writer { device: self, mem, ring: Ring::new(mem, r.base, r.len, Access::Write), shape };
         let mut sums = Sums::default();
         for f in frames() {
-            w.frame(&filter, &mut r, &Source::of(f), &mut sums);
+            w.frame(&filter, &mut r, &Source::of(burst, f), &mut sums);
         }
         sums.add_to(self);
         if sums.lost > 0 {

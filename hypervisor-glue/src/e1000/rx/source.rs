@@ -1,8 +1,8 @@
-//! A frame of a burst as bytes in a row: its private head, the rest in its sender's memory, less a VLAN tag.
+//! A frame of a burst as bytes in a row: its private head, the rest in its sender's memory, less a VLAN tag; zeros follow.
 
 use std::ops::Range;
 
-use valecast_switch::frame::Frame;
+use valecast_switch::frame::{Burst, Bytes, Frame};
 
 use crate::e1000::dma::{Dma, Unmapped};
 use crate::e1000::sum::{add, fold};
@@ -11,57 +11,43 @@ use crate::e1000::sum::{add, fold};
 static ZEROS: [u8; 64] = [0; 64];
 
 /// A frame.
-pub struct Source {
-    head: (*const u8, usize),
-    tail: (*const u8, usize),
-}
-
-/// What is left of it, in up to three rows.
-pub struct Parts {
-    rows: [(*const u8, usize); 3],
+pub struct Source<'b> {
+    bytes: Bytes<'b>,
     len: usize,
 }
 
-impl Source {
-    /// Of a frame in a burst that is in use: all pointers are readable for their lengths, as [`Frame`] promises.
-    pub fn of(f: &Frame) -> Self {
-        Self { head: (f.head, usize::from(f.head_len)), tail: (f.tail, f.tail_len as usize) }
+/// What is left of it.
+pub struct Parts<'b> {
+    bytes: Bytes<'b>,
+    cut: Range<usize>,
+    len: usize,
+}
+
+impl<'b> Source<'b> {
+    /// Of a frame of a burst that is in use.
+    pub fn of(burst: &'b Burst, f: &Frame) -> Self {
+        Self { bytes: burst.bytes_of(f), len: f.len() }
     }
 
     /// Bytes.
     pub fn len(&self) -> usize {
-        self.head.1 + self.tail.1
+        self.len
     }
 
     /// The first 16 bytes, zeros behind a shorter frame's.
     pub fn first(&self) -> [u8; 16] {
         let mut b = [0; 16];
-        self.without(0..0).read(0, &mut b);
+        self.bytes.read(0, &mut b);
         b
     }
 
-    /// All but `cut`.
-    pub fn without(&self, cut: Range<usize>) -> Parts {
-        let row = |(p, n): (*const u8, usize), range: Range<usize>| {
-            let (from, to) = (range.start.min(n), range.end.min(n));
-            // SAFETY: `from` is within the row or at its end.
-            (unsafe { p.add(from) }, to - from)
-        };
-        let h = self.head.1;
-        let rows = if cut.is_empty() {
-            [self.head, self.tail, (ZEROS.as_ptr(), 0)]
-        } else if cut.end <= h {
-            [row(self.head, 0..cut.start), row(self.head, cut.end..h), self.tail]
-        } else {
-            let tail = |at: usize| at.saturating_sub(h);
-            let (before, after) = (tail(cut.start), tail(cut.end));
-            [row(self.head, 0..cut.start), row(self.tail, 0..before), row(self.tail, after..self.tail.1)]
-        };
-        Parts { rows, len: rows.iter().map(|r| r.1).sum() }
+    /// All but `cut`, which lies inside.
+    pub fn without(&self, cut: Range<usize>) -> Parts<'b> {
+        Parts { bytes: self.bytes, len: self.len - cut.len(), cut }
     }
 }
 
-impl Parts {
+impl Parts<'_> {
     /// Bytes.
     pub fn len(&self) -> usize {
         self.len
@@ -73,16 +59,11 @@ impl Parts {
         range: Range<usize>,
         mut f: impl FnMut(*const u8, usize) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (mut skip, mut left) = (range.start, range.len());
-        for (p, n) in self.rows {
-            let take = n.saturating_sub(skip).min(left);
-            if take > 0 {
-                // SAFETY: `skip` is less than the row's length.
-                f(unsafe { p.add(skip) }, take)?;
-            }
-            skip = skip.saturating_sub(n);
-            left -= take;
-        }
+        let end = range.end.min(self.len);
+        let (before, behind) = (range.start..end.min(self.cut.start), range.start.max(self.cut.start)..end);
+        self.bytes.range(before.start, before.len(), |p| f(p.at, p.len))?;
+        self.bytes.range(behind.start + self.cut.len(), behind.len(), |p| f(p.at, p.len))?;
+        let mut left = range.len().min(range.end.saturating_sub(self.len));
         while left > 0 {
             let n = left.min(ZEROS.len());
             f(ZEROS.as_ptr(), n)?;

@@ -46,7 +46,7 @@ pub(super) struct Writer<'a, M: Dma + ?Sized> {
 }
 
 impl<M: Dma + ?Sized> Writer<'_, M> {
-    pub fn frame(&mut self, filter: &Filter<'_>, r: &mut RingRegs, f: &Source, sums: &mut Sums) {
+    pub fn frame(&mut self, filter: &Filter<'_>, r: &mut RingRegs, f: &Source<'_>, sums: &mut Sums) {
         let (head, len) = (f.first(), f.len());
         let verdict = filter.verdict(&head);
         if verdict == Verdict::Refused {
@@ -107,7 +107,7 @@ impl<M: Dma + ?Sized> Writer<'_, M> {
 
     /// Data into the next `n` buffers, and the head behind them. Whether all of it was copied; `None` without
     /// descriptors.
-    fn copy(&self, r: &mut RingRegs, n: u32, total: usize, parts: &source::Parts) -> Option<bool> {
+    fn copy(&self, r: &mut RingRegs, n: u32, total: usize, parts: &source::Parts<'_>) -> Option<bool> {
         let mut whole = true;
         for k in 0..n {
             let (addr, _) = self.ring.load(r.head)?;
@@ -120,7 +120,7 @@ impl<M: Dma + ?Sized> Writer<'_, M> {
     }
 
     /// Checksums, if the guest wants them looked at.
-    fn look_at(&self, parts: &source::Parts, w: &mut Written) {
+    fn look_at(&self, parts: &source::Parts<'_>, w: &mut Written) {
         let want = self.device.reg(regs::RXCSUM);
         let (ip, l4) = (want & rxcsum::IPOFL != 0, want & rxcsum::TUOFL != 0);
         if !ip && !l4 {

@@ -1,11 +1,11 @@
 //! One frame, from its pieces to the burst.
 
 use valecast_switch::counters::Cause;
-use valecast_switch::frame::{Burst, HEAD};
+use valecast_switch::frame::{Burst, HEAD, MAX_PIECES, Piece, VnetHdr};
 
 use super::Contexts;
 use super::offload::{self, Request};
-use crate::e1000::desc::{Offload, Piece, cmd};
+use crate::e1000::desc::{self, Offload, cmd};
 use crate::e1000::device::Device;
 use crate::e1000::dma::{Access, Dma};
 use crate::e1000::regs::{self, ctrl, tctl};
@@ -24,7 +24,7 @@ const LEAST: usize = 60;
 pub enum Gave {
     /// It is in the burst, as a frame or as a refused one.
     Yes,
-    /// It is, and lies in the guest's memory but for its head.
+    /// It is, and lies in the guest's memory but for its headers.
     ByReference,
     /// The burst has no room for it: in the next one.
     Later,
@@ -35,6 +35,8 @@ pub enum Gave {
 pub struct Assembly {
     /// Addresses and lengths; neighbours are one piece.
     pieces: Vec<(u64, usize)>,
+    /// Where its bytes lie, or those behind the ones that were copied.
+    spans: Vec<Piece>,
     total: usize,
     request: Request,
     tag: Option<u16>,
@@ -46,6 +48,7 @@ impl Assembly {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.pieces.clear();
+        self.spans.clear();
         (self.total, self.request, self.tag) = (0, Request::None, None);
         (self.begun, self.bad) = (false, false);
     }
@@ -57,7 +60,7 @@ impl Assembly {
 
     /// Adds a piece; what is to be done to the frame the first piece says (manual, section 3.3.7.3), a legacy
     /// checksum and a VLAN tag the one that asks for it.
-    pub fn add(&mut self, p: &Piece, contexts: Contexts) {
+    pub fn add(&mut self, p: &desc::Piece, contexts: Contexts) {
         let first = !std::mem::replace(&mut self.begun, true);
         match p.offload {
             Offload::Context(popts) if first => {
@@ -89,7 +92,7 @@ impl Assembly {
     }
 
     /// Puts the frame, which is complete, into the burst.
-    pub fn give<M: Dma + ?Sized>(&self, d: &Device, mem: &M, burst: &mut Burst, slots: u16) -> Gave {
+    pub fn give<M: Dma + ?Sized>(&mut self, d: &Device, mem: &M, burst: &mut Burst, slots: u16) -> Gave {
         let most = if matches!(self.request, Request::Segment(_)) { MOST_SEGMENTED } else { MOST };
         if self.bad || self.total > most || self.total < 14 {
             d.counters.tx_bad_length.add(1);
@@ -97,50 +100,62 @@ impl Assembly {
             return Gave::Yes;
         }
         let tag = self.tag.filter(|_| d.reg(regs::CTRL) & ctrl::VME != 0);
-        let pad = self.total < LEAST && d.reg(regs::TCTL) & tctl::PSP != 0;
-        if tag.is_none()
-            && !pad
-            && let [(addr, len)] = self.pieces[..]
-            && len >= HEAD
-            && let Ok(vnet) = self.request.as_it_is(len)
-            && let Some(p) = mem.whole(addr, len, Access::Read)
-        {
-            // SAFETY: guest memory that stays mapped while the burst is in use (see `Dma`).
-            unsafe { burst.push(p.as_ptr(), len, slots) };
-            if let Some(v) = vnet {
-                let vnet = burst.add_vnet(v);
-                burst.last_mut().into_iter().for_each(|f| f.vnet = vnet);
-            }
-            return Gave::ByReference;
-        }
-        let extra = if tag.is_some() { 4 } else { 0 };
-        let len = if pad { LEAST } else { self.total } + extra;
-        if !burst.has_room(len) && burst.taken() > 0 {
+        let padded = self.total < LEAST && d.reg(regs::TCTL) & tctl::PSP != 0;
+        // What is changed is copied; what need not be looked at stays where it is.
+        let headers = self.request.reach(self.total).max(if tag.is_some() { HEAD } else { 0 });
+        let copied = if padded || self.total <= HEAD { self.total } else { headers.min(self.total) };
+        let spans = &mut self.spans;
+        spans.clear();
+        let by_reference = copied < self.total && find(mem, &self.pieces, copied, spans);
+        let copied = if by_reference { copied } else { self.total };
+        let shift = if tag.is_some() { 4 } else { 0 };
+        let room = shift + if padded { LEAST } else { copied };
+        if room > 0 && !burst.has_room(room) && burst.taken() > 0 {
             return Gave::Later;
         }
-        self.gather(d, mem, burst, slots, (len, tag))
+        match self.copy(d, mem, burst, (copied, room, tag)) {
+            Ok(vnet) => {
+                // SAFETY: guest memory that stays mapped while the burst is in use (see `Dma`), and before it the burst's
+                // own.
+                if !unsafe { burst.push_pieces(&self.spans, slots) } {
+                    // Not reached: `find` knows the most.
+                    burst.push_rejected(slots, Cause::BadSlot);
+                }
+                if let Some(v) = vnet {
+                    let vnet = burst.add_vnet(v);
+                    burst.last_mut().into_iter().for_each(|f| f.vnet = vnet);
+                }
+                if by_reference { Gave::ByReference } else { Gave::Yes }
+            }
+            Err(Some(cause)) => {
+                burst.push_rejected(slots, cause);
+                Gave::Yes
+            }
+            Err(None) => Gave::Later,
+        }
     }
 
-    fn gather<M: Dma + ?Sized>(
-        &self,
+    /// Copies the first bytes into the burst's own memory, with the tag among them, and does to them what was asked
+    /// for; they go before the spans. The offload header for the rest.
+    fn copy<M: Dma + ?Sized>(
+        &mut self,
         d: &Device,
         mem: &M,
         burst: &mut Burst,
-        slots: u16,
-        (len, tag): (usize, Option<u16>),
-    ) -> Gave {
+        (copied, len, tag): (usize, usize, Option<u16>),
+    ) -> Result<Option<VnetHdr>, Option<Cause>> {
         let mark = burst.mark();
-        let Some(room) = burst.alloc(len) else { return Gave::Later };
+        let room = burst.alloc(len).ok_or(None)?;
         room.fill(0);
         let shift = if tag.is_some() { 4 } else { 0 };
-        let mut at = shift;
+        let (mut at, end) = (shift, shift + copied);
         for (addr, n) in &self.pieces {
+            let n = (*n).min(end - at);
             if mem.read(*addr, &mut room[at..at + n]).is_err() {
                 burst.rewind(mark);
                 d.counters.dma_errors.add(1);
                 d.counters.tx_dma_dropped.add(1);
-                burst.push_rejected(slots, Cause::BadSlot);
-                return Gave::Yes;
+                return Err(Some(Cause::BadSlot));
             }
             at += n;
         }
@@ -149,25 +164,39 @@ impl Assembly {
             room[12..14].copy_from_slice(&(d.reg(regs::VET) as u16).to_be_bytes());
             room[14..16].copy_from_slice(&tci.to_be_bytes());
         }
-        let vnet = match offload::apply(self.request, room, shift, self.total + shift) {
+        let padding = len - end;
+        let vnet = match offload::apply(self.request, room, (shift, self.total + shift, padding)) {
             Ok(v) => v,
             Err(offload::Nonsense { fatal }) => {
                 d.counters.tx_bad_offload.add(1);
                 if fatal {
                     burst.rewind(mark);
-                    burst.push_rejected(slots, Cause::Offload);
-                    return Gave::Yes;
+                    return Err(Some(Cause::Offload));
                 }
                 None
             }
         };
-        let p = room.as_ptr();
-        // SAFETY: the burst's own memory, which stays put until it is cleared.
-        unsafe { burst.push(p, len, slots) };
-        if let Some(v) = vnet {
-            let vnet = burst.add_vnet(v);
-            burst.last_mut().into_iter().for_each(|f| f.vnet = vnet);
+        if len > 0 {
+            self.spans.insert(0, Piece { at: room.as_ptr(), len });
         }
-        Gave::Yes
+        Ok(vnet)
     }
+}
+
+/// Where the bytes behind the first `skip` lie, if they lie in few enough pieces; `false` if not, or if some are no
+/// memory.
+fn find<M: Dma + ?Sized>(mem: &M, pieces: &[(u64, usize)], mut skip: usize, spans: &mut Vec<Piece>) -> bool {
+    for (addr, len) in pieces {
+        let n = skip.min(*len);
+        skip -= n;
+        let Some(addr) = addr.checked_add(n as u64) else { return false };
+        let found = mem.pieces(addr, len - n, Access::Read, |_, s| {
+            spans.push(Piece { at: s.ptr.as_ptr(), len: s.len });
+        });
+        // One more may come before them.
+        if found.is_err() || spans.len() >= MAX_PIECES {
+            return false;
+        }
+    }
+    true
 }

@@ -1,10 +1,11 @@
 //! Transmit: from the guest's ring to a burst.
 //!
 //! [`TxQueue::take`] walks descriptors from the head to the tail and puts whole frames into the burst:
-//! - a frame in one piece that asks for no more than a checksum leaves **by reference** (only the burst's private head
-//!   is copied);
-//! - a frame in several pieces, or whose headers change (segmentation, VLAN tag, padding), is gathered into the burst's
-//!   own memory, as a ring's fragments are.
+//! - its payload leaves **by reference**, in however many pieces it lies (up to
+//!   [`valecast_switch::frame::MAX_PIECES`]); headers that change (segmentation, a VLAN tag, a checksum of IP) are copied
+//!   first, for they must be read once;
+//! - short frames to be padded, sums that the switch cannot do, and frames in more pieces are gathered into the burst's
+//!   own memory.
 //!
 //! Checksums and segmentation stay requests ([`VnetHdr`]): receivers take them or the switch does the work. Nothing is
 //! reported to the guest before [`TxQueue::complete`]; what is not completed is taken again.

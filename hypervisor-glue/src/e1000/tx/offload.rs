@@ -47,16 +47,23 @@ impl Request {
         }
     }
 
-    /// The offload header of a frame that need not be touched; `Err` if it must be.
-    pub fn as_it_is(self, len: usize) -> Result<Option<VnetHdr>, Nonsense> {
-        match self {
-            Self::None => Ok(None),
-            Self::Legacy { css, cso } => to_the_end(css, cso, 0, len).map(Some).ok_or(IGNORED),
-            Self::Checksums(c, false, true) if reaches_the_end(c.l4.2, len) => {
-                to_the_end(c.l4.0, c.l4.1, 0, len).map(Some).ok_or(IGNORED)
+    /// How many of a frame's `len` first bytes are looked at or changed here; the rest is the switch's business.
+    pub fn reach(self, len: usize) -> usize {
+        let l4 = |css, cso, last| {
+            if reaches_the_end(last, len) && to_the_end(css, cso, 0, len).is_some() { 0 } else { len }
+        };
+        let need = match self {
+            Self::None => 0,
+            Self::Legacy { css, cso } => l4(css, cso, 0),
+            Self::Checksums(c, ip, sum) => {
+                let (_, place, last) = c.ip;
+                let header = if last == 0 { len } else { usize::from(last) + 1 };
+                let ip = if ip { header.max(usize::from(place) + 2) } else { 0 };
+                ip.max(if sum { l4(c.l4.0, c.l4.1, c.l4.2) } else { 0 })
             }
-            _ => Err(IGNORED),
-        }
+            Self::Segment(c) => c.header.into(),
+        };
+        need.min(len)
     }
 }
 
@@ -79,36 +86,34 @@ fn to_the_end(first: u8, place: u8, shift: usize, len: usize) -> Option<VnetHdr>
     })
 }
 
-/// Does what a frame's copy needs; the offload header for the rest. `shift`: bytes by which a VLAN tag moved what
-/// follows the addresses. `len`: the frame's without padding.
-pub fn apply(r: Request, frame: &mut [u8], shift: usize, len: usize) -> Result<Option<VnetHdr>, Nonsense> {
+/// Does what a frame's copied bytes need, at least [`Request::reach`]; the offload header for the rest. `shift`: bytes by
+/// which a VLAN tag moved what follows the addresses. `len`: the whole frame's, without `padding`.
+pub fn apply(
+    r: Request,
+    frame: &mut [u8],
+    (shift, len, padding): (usize, usize, usize),
+) -> Result<Option<VnetHdr>, Nonsense> {
+    let here_or_there = |frame: &mut [u8], sum: (u8, u8, u16)| {
+        // With padding it is not left to the switch, which would sum that, too.
+        if padding == 0
+            && reaches_the_end(sum.2, len - shift)
+            && let Some(v) = to_the_end(sum.0, sum.1, shift, len)
+        {
+            return Ok(Some(v));
+        }
+        checksum(frame, sum, shift, len).map(|()| None)
+    };
     match r {
         Request::None => Ok(None),
-        Request::Legacy { css, cso } => here_or_there((css, cso, 0), frame, shift, len),
+        Request::Legacy { css, cso } => here_or_there(frame, (css, cso, 0)),
         Request::Checksums(c, ip, l4) => {
             if ip {
                 checksum(frame, c.ip, shift, len)?;
             }
-            if l4 { here_or_there(c.l4, frame, shift, len) } else { Ok(None) }
+            if l4 { here_or_there(frame, c.l4) } else { Ok(None) }
         }
         Request::Segment(c) => segment(c, frame, shift, len).map(Some).ok_or(FATAL),
     }
-}
-
-/// A transport checksum: left to the switch if that is possible. A frame with padding is not: it would be summed, too.
-fn here_or_there(
-    sum: (u8, u8, u16),
-    frame: &mut [u8],
-    shift: usize,
-    len: usize,
-) -> Result<Option<VnetHdr>, Nonsense> {
-    if reaches_the_end(sum.2, len - shift)
-        && frame.len() == len
-        && let Some(v) = to_the_end(sum.0, sum.1, shift, len)
-    {
-        return Ok(Some(v));
-    }
-    checksum(frame, sum, shift, len).map(|()| None)
 }
 
 /// A checksum from byte `first` to byte `last` (0: the frame's), put at `place`.
@@ -120,7 +125,7 @@ fn checksum(
 ) -> Result<(), Nonsense> {
     let (first, place) = (usize::from(first) + shift, usize::from(place) + shift);
     let end = if last == 0 { len } else { (usize::from(last) + 1 + shift).min(len) };
-    if first >= end || place + 2 > len {
+    if first >= end || place + 2 > len || end.max(place + 2) > frame.len() {
         return Err(IGNORED);
     }
     let sum = !fold(add(0, &frame[first..end], false));
@@ -136,6 +141,7 @@ fn segment(c: Context, frame: &mut [u8], shift: usize, len: usize) -> Option<Vne
     let (v6, least) = if c.command & cmd::IP != 0 { (false, 20) } else { (true, 40) };
     let (place, least_l4) = if tcp { (l4 + 16, 20) } else { (l4 + 6, 8) };
     let fits = l3 >= 14 + shift && l4 >= l3 + least && header >= l4 + least_l4 && len > header;
+    let fits = fits && header <= frame.len();
     if !fits || c.mss == 0 || at(c.l4.1) != place {
         return None;
     }

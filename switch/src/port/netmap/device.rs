@@ -20,6 +20,7 @@ use valecast_ring::netmap::abi::{
 };
 use zerocopy::IntoBytes;
 
+use crate::frame::Bytes;
 use crate::port::OpenError;
 
 /// The API that is spoken.
@@ -185,19 +186,8 @@ impl TxRing {
         self.0.buf_size.min(usize::from(u16::MAX))
     }
 
-    /// Copies a frame into free slots, `chunk` bytes each; `false` if there are too few.
-    ///
-    /// # Safety
-    /// `head` and `tail` must be readable for their lengths.
-    pub unsafe fn push(
-        &mut self,
-        head: *const u8,
-        head_len: usize,
-        tail: *const u8,
-        tail_len: usize,
-        chunk: usize,
-    ) -> bool {
-        let len = head_len + tail_len;
+    /// Copies a frame of `len` bytes into free slots, `chunk` bytes each; `false` if there are too few.
+    pub fn push(&mut self, bytes: Bytes<'_>, len: usize, chunk: usize) -> bool {
         let n = len.div_ceil(chunk).max(1);
         if (self.room() as usize) < n {
             return false;
@@ -208,18 +198,11 @@ impl TxRing {
             // SAFETY: see `Ring::slot`; aligned.
             let idx = unsafe { slot.read_volatile() } as u32;
             let Some(p) = self.0.buf(idx) else { return false };
-            let in_head = head_len.saturating_sub(from).min(to - from);
-            let rest = to - from - in_head;
             let more = if i + 1 < n { SlotFlags::MORE_FRAG } else { SlotFlags::empty() };
             let v = u64::from(idx) | ((to - from) as u64) << 32 | u64::from(more.bits()) << 48;
-            // SAFETY: the slot is ours and its buffer holds `chunk` bytes; the caller vouches for the frame.
+            // SAFETY: the slot is ours and its buffer holds `chunk` bytes.
             unsafe {
-                std::ptr::copy_nonoverlapping(head.add(from.min(head_len)), p, in_head);
-                std::ptr::copy_nonoverlapping(
-                    tail.add((from + in_head).saturating_sub(head_len)),
-                    p.add(in_head),
-                    rest,
-                );
+                bytes.copy(from, to - from, p);
                 slot.write_volatile(v);
             }
         }

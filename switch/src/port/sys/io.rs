@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::libc;
 
-use crate::frame::{Burst, Entry, Frame, VnetHdr};
+use crate::frame::{Burst, Entry, Frame, MAX_PIECES, VnetHdr};
 
 /// Most frames in one call.
 pub const BATCH: usize = 32;
@@ -28,22 +28,24 @@ fn part(p: *const u8, len: usize) -> libc::iovec {
     libc::iovec { iov_base: p.cast_mut().cast(), iov_len: len }
 }
 
-/// The kernel reads these: offload header, head, rest.
-fn parts(f: &Frame, vnet: &[u8; VnetHdr::LEN]) -> [libc::iovec; 3] {
-    [
-        part(vnet.as_ptr(), vnet.len()),
-        part(f.head, usize::from(f.head_len)),
-        part(f.tail, f.tail_len as usize),
-    ]
+/// Most pieces of a frame for the kernel: offload header, head, and the rest as one or as several.
+const MOST: usize = 3 + MAX_PIECES;
+
+/// Puts what the kernel reads into `parts`: offload header, head, rest. How many there are.
+fn parts(burst: &Burst, f: &Frame, vnet: &[u8; VnetHdr::LEN], parts: &mut [libc::iovec]) -> usize {
+    let pieces = burst.bytes_of(f).pieces().map(|p| part(p.at, p.len));
+    let all = std::iter::once(part(vnet.as_ptr(), vnet.len())).chain(pieces);
+    parts.iter_mut().zip(all).map(|(to, p)| *to = p).count()
 }
 
 /// Writes one frame, with its offload header before it.
 pub fn write_frame(fd: BorrowedFd<'_>, burst: &Burst, e: Entry) -> nix::Result<()> {
     let (f, vnet) = frame(burst, e);
-    let parts = parts(f, &vnet);
+    let mut vector = [part(std::ptr::null(), 0); MOST];
+    let n = parts(burst, f, &vnet, &mut vector);
     loop {
         // SAFETY: the header lives here; a frame's parts are readable while its burst lives.
-        let rc = unsafe { libc::writev(fd.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
+        let rc = unsafe { libc::writev(fd.as_raw_fd(), vector.as_ptr(), n as libc::c_int) };
         match Errno::result(rc) {
             Err(Errno::EINTR) => {}
             r => return r.map(drop),
@@ -54,32 +56,35 @@ pub fn write_frame(fd: BorrowedFd<'_>, burst: &Burst, e: Entry) -> nix::Result<(
 /// Appends a frame to `to`.
 pub fn append(to: &mut Vec<u8>, burst: &Burst, e: Entry) {
     let f = &burst.frames[usize::from(e.frame)];
-    let (head, tail, at) = (usize::from(f.head_len), f.tail_len as usize, to.len());
-    to.reserve(head + tail);
-    // SAFETY: the room was reserved; a frame's parts are readable while its burst lives. They are copied as
-    // bytes because whoever sent the frame may still write there.
+    let (at, len) = (to.len(), f.len());
+    to.reserve(len);
+    // SAFETY: the room was reserved, and what was copied there is what the length is raised by.
     unsafe {
-        let p = to.as_mut_ptr().add(at);
-        std::ptr::copy_nonoverlapping(f.head, p, head);
-        std::ptr::copy_nonoverlapping(f.tail, p.add(head), tail);
-        to.set_len(at + head + tail);
+        let n = burst.bytes_of(f).copy(0, len, to.as_mut_ptr().add(at));
+        to.set_len(at + n);
     }
 }
 
 /// Sends frames from the beginning of `list`, at most [`BATCH`], each with its offload header before it. How
 /// many were sent; an error is that of the first.
 pub fn send_batch(socket: BorrowedFd<'_>, burst: &Burst, list: &[Entry]) -> nix::Result<usize> {
-    let n = list.len().min(BATCH);
     let mut headers = [[0u8; VnetHdr::LEN]; BATCH];
-    let mut vectors = [[part(std::ptr::null(), 0); 3]; BATCH];
+    let mut vectors = [part(std::ptr::null(), 0); 3 * BATCH + MOST];
     // SAFETY: `mmsghdr` is plain data, for which zeros are a value.
     let mut messages: [libc::mmsghdr; BATCH] = unsafe { std::mem::zeroed() };
-    for (i, e) in list[..n].iter().enumerate() {
+    let (mut n, mut used) = (0, 0);
+    for (i, e) in list.iter().take(BATCH).enumerate() {
         let (f, vnet) = frame(burst, *e);
         headers[i] = vnet;
-        vectors[i] = parts(f, &headers[i]);
-        messages[i].msg_hdr.msg_iov = vectors[i].as_mut_ptr();
-        messages[i].msg_hdr.msg_iovlen = 3;
+        if vectors.len() - used < if f.is_in_pieces() { MOST } else { 3 } {
+            // In the next batch.
+            break;
+        }
+        let k = parts(burst, f, &headers[i], &mut vectors[used..]);
+        messages[i].msg_hdr.msg_iov = vectors[used..].as_mut_ptr();
+        messages[i].msg_hdr.msg_iovlen = k as _;
+        used += k;
+        n += 1;
     }
     loop {
         let (fd, p) = (socket.as_raw_fd(), messages.as_mut_ptr());

@@ -12,7 +12,7 @@ use valecast_config::XdpMode;
 
 use super::socket::{Socket, Transmit};
 use super::sys::Iface;
-use crate::frame::{Burst, Entry, Frame};
+use crate::frame::{Burst, Bytes, Entry, Frame};
 use crate::port::{About, Caps, Egress, Tally};
 
 /// Calls in a row that move nothing, after which frames are left for later.
@@ -97,7 +97,7 @@ impl Queue {
     }
 
     /// Copies a frame into free chunks and puts them on the ring; `false` without enough of them.
-    fn push(&mut self, socket: &Socket, f: &Frame) -> bool {
+    fn push(&mut self, socket: &Socket, f: &Frame, bytes: Bytes<'_>) -> bool {
         let chunk = socket.shape().chunk as usize;
         let (len, n) = (f.len(), chunks(f, chunk));
         if self.transmit.free.len() < n {
@@ -108,7 +108,7 @@ impl Queue {
             let Some(addr) = self.transmit.free.pop() else { return false };
             let Some(p) = socket.bytes(addr, to - from) else { return false };
             // SAFETY: the chunk is free, so nobody else reads or writes it; it holds `to - from` bytes.
-            unsafe { copy(f, from, to, p) };
+            unsafe { bytes.copy(from, to - from, p) };
             let options = if i + 1 < n { libc::XDP_PKT_CONTD } else { 0 };
             self.transmit.frames.push(libc::xdp_desc { addr, len: (to - from) as u32, options });
         }
@@ -148,27 +148,6 @@ impl Queue {
             tries = if now == left { tries + 1 } else { 0 };
             left = now;
         }
-    }
-}
-
-/// Copies bytes `from..to` of a frame.
-///
-/// # Safety
-/// `to - from` bytes must be writable at `p`.
-#[inline]
-unsafe fn copy(f: &Frame, from: usize, to: usize, p: *mut u8) {
-    let head = usize::from(f.head_len);
-    let in_head = head.saturating_sub(from).min(to - from);
-    let rest = to - from - in_head;
-    // SAFETY: both ranges are inside the frame, whose parts are readable while its burst lives; the caller
-    // vouches for the room. Bytes are copied once, as their sender may still write there.
-    unsafe {
-        std::ptr::copy_nonoverlapping(f.head.add(from.min(head)), p, in_head);
-        std::ptr::copy_nonoverlapping(
-            f.tail.add((from + in_head).saturating_sub(head)),
-            p.add(in_head),
-            rest,
-        );
     }
 }
 
@@ -227,7 +206,7 @@ impl Egress for XdpEgress {
         }
         for e in list {
             let f = &burst.frames[usize::from(e.frame)];
-            if !q.down && q.push(socket, f) {
+            if !q.down && q.push(socket, f, burst.bytes_of(f)) {
                 tally.frames += 1;
                 tally.bytes += f.len() as u64;
             } else {

@@ -1,133 +1,14 @@
-//! Frames in flight: a burst of references into senders' memory, with private copies of what was looked at.
-//!
-//! A sender may rewrite its buffer while the switch works on it. So the first 16 bytes (addresses, type,
-//! VLAN tag) are copied once; all decisions are made on that copy and *it* is what receivers get,
-//! followed by the rest straight from the sender's buffer.
+//! What a source gave in one turn, and what was made of it.
 
 use std::cell::RefCell;
 
+use super::{Bytes, Frame, HEAD, HeadKey, MAX_BURST, MAX_PIECES, Piece, VnetHdr};
 use crate::counters::Cause;
 
-/// Most frames that a worker takes from a source at once.
-pub const MAX_BURST: usize = 1024;
-/// Bytes of a frame that are copied out before it is looked at.
-pub const HEAD: usize = 16;
 /// Bytes for headers made in passing (VLAN tags, segments) and reassembled fragments, per burst.
 const ARENA: usize = 4 << 20;
-
-/// `struct virtio_net_hdr` (legacy layout, 10 bytes): offloads that a frame still needs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VnetHdr {
-    /// `VIRTIO_NET_HDR_F_*`.
-    pub flags: u8,
-    /// `VIRTIO_NET_HDR_GSO_*`.
-    pub gso_type: u8,
-    /// Length of the headers, a hint.
-    pub hdr_len: u16,
-    /// Payload bytes per segment.
-    pub gso_size: u16,
-    /// Where the checksum begins.
-    pub csum_start: u16,
-    /// Where it goes, from `csum_start`.
-    pub csum_offset: u16,
-}
-
-impl VnetHdr {
-    /// Bytes on the wire between kernel and switch (the `num_buffers` field is never used).
-    pub const LEN: usize = 10;
-    /// The checksum still has to be computed.
-    pub const NEEDS_CSUM: u8 = 1;
-    /// TCP over IPv4.
-    pub const GSO_TCPV4: u8 = 1;
-    /// UDP fragmentation over IPv4 (legacy).
-    pub const GSO_UDP: u8 = 3;
-    /// TCP over IPv6.
-    pub const GSO_TCPV6: u8 = 4;
-    /// UDP segmentation.
-    pub const GSO_UDP_L4: u8 = 5;
-    /// ECN bit, or'ed to the type.
-    pub const GSO_ECN: u8 = 0x80;
-
-    /// From kernel memory, native byte order.
-    pub fn from_bytes(b: [u8; Self::LEN]) -> Self {
-        let w = |i: usize| u16::from_ne_bytes([b[i], b[i + 1]]);
-        Self {
-            flags: b[0],
-            gso_type: b[1],
-            hdr_len: w(2),
-            gso_size: w(4),
-            csum_start: w(6),
-            csum_offset: w(8),
-        }
-    }
-
-    /// To kernel memory.
-    pub fn to_bytes(self) -> [u8; Self::LEN] {
-        let mut b = [0; Self::LEN];
-        b[0] = self.flags;
-        b[1] = self.gso_type;
-        b[2..4].copy_from_slice(&self.hdr_len.to_ne_bytes());
-        b[4..6].copy_from_slice(&self.gso_size.to_ne_bytes());
-        b[6..8].copy_from_slice(&self.csum_start.to_ne_bytes());
-        b[8..10].copy_from_slice(&self.csum_offset.to_ne_bytes());
-        b
-    }
-
-    /// Whether a port that knows nothing of it needs the switch to do the work.
-    pub fn is_needed(self) -> bool {
-        self.flags & Self::NEEDS_CSUM != 0 || self.gso_type & !Self::GSO_ECN != 0
-    }
-}
-
-/// What makes frames alike: addresses, type and VLAN tag. The last two bytes of a head count only if they belong to
-/// a tag.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HeadKey(u128);
-
-impl HeadKey {
-    #[inline(always)]
-    fn of(head: &[u8; HEAD]) -> Self {
-        let w = u128::from_le_bytes(*head);
-        let tagged = (w >> 96) as u16 == u16::from_le_bytes([0x81, 0]);
-        Self(if tagged { w } else { w & (u128::MAX >> 16) })
-    }
-}
-
-/// One frame: private head, then the rest in the sender's memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame {
-    /// The private copy of the first bytes.
-    pub head: *const u8,
-    /// The bytes after it.
-    pub tail: *const u8,
-    /// Bytes at `head`.
-    pub head_len: u16,
-    /// Slots of the source that this frame takes.
-    pub slots: u16,
-    /// Bytes at `tail`.
-    pub tail_len: u32,
-    /// 0, or 1 + index into the burst's vnet headers.
-    pub vnet: u16,
-    /// Do not learn from it (`NS_NO_LEARN`).
-    pub no_learn: bool,
-    /// Not 0: the port it goes to, whatever its address (bits 8-15 of a netmap slot's flags).
-    pub steer: u8,
-    /// Refused by the source already.
-    pub reject: Option<Cause>,
-}
-
-impl Frame {
-    /// Bytes in all.
-    #[inline]
-    pub fn len(&self) -> usize {
-        usize::from(self.head_len) + self.tail_len as usize
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
+/// Longer than any frame.
+const IN_PIECES: usize = 1 << (usize::BITS - 1);
 
 /// What a source gave in one turn, and frames derived from it.
 pub struct Burst {
@@ -139,9 +20,13 @@ pub struct Burst {
     bytes: u64,
     slots: u32,
     longest: usize,
+    /// The same, or [`IN_PIECES`] if some frame is.
+    bound: usize,
     /// Whether some frame needs a look of its own: refused, with offloads, not to be learned from.
     odd: bool,
     heads: Box<[[u8; HEAD]; MAX_BURST]>,
+    /// Of frames that lie in several, those of each side by side.
+    pieces: Vec<Piece>,
     vnets: Vec<VnetHdr>,
     arena: Box<[u8]>,
     used: usize,
@@ -167,8 +52,10 @@ impl Default for Burst {
             bytes: 0,
             slots: 0,
             longest: 0,
+            bound: 0,
             odd: false,
             heads: Box::new([[0; HEAD]; MAX_BURST]),
+            pieces: Vec::with_capacity(2 * MAX_BURST),
             vnets: Vec::with_capacity(MAX_BURST),
             arena: vec![0; ARENA].into_boxed_slice(),
             used: 0,
@@ -183,7 +70,7 @@ impl Burst {
     pub fn clear(&mut self) {
         self.frames.clear();
         self.taken = 0;
-        (self.bytes, self.slots, self.longest, self.odd) = (0, 0, 0, false);
+        (self.bytes, self.slots, self.longest, self.bound, self.odd) = (0, 0, 0, 0, false);
         self.vnets.clear();
         self.used = 0;
         self.notes.get_mut().clear();
@@ -223,6 +110,13 @@ impl Burst {
     #[inline]
     pub fn longest(&self) -> usize {
         self.longest
+    }
+
+    /// What no frame is longer than, for a quick look at all of them: beyond every limit if some frame lies in
+    /// pieces, so that whoever copies looks at each.
+    #[inline]
+    pub fn bound(&self) -> usize {
+        self.bound
     }
 
     /// The private copy of frame `i`'s first bytes.
@@ -279,6 +173,8 @@ impl Burst {
                 slots: 1,
                 tail_len: (len - HEAD) as u32,
                 vnet: 0,
+                first: 0,
+                pieces: 0,
                 no_learn: false,
                 steer: 0,
                 reject: None,
@@ -293,6 +189,7 @@ impl Burst {
         self.bytes += bytes;
         self.slots += n;
         self.longest = longest;
+        self.bound = self.bound.max(longest);
         n
     }
 
@@ -322,6 +219,8 @@ impl Burst {
             slots,
             tail_len: (len - head_len) as u32,
             vnet: 0,
+            first: 0,
+            pieces: 0,
             no_learn: false,
             steer: 0,
             reject,
@@ -330,6 +229,143 @@ impl Burst {
         self.bytes += len as u64;
         self.slots += u32::from(slots);
         self.longest = self.longest.max(len);
+        self.bound = self.bound.max(len);
+    }
+
+    /// Adds a frame that lies in several pieces of memory. `false`, and it is not added: they are more than
+    /// [`MAX_PIECES`].
+    ///
+    /// # Safety
+    /// Each piece must stay readable for its length until the burst is cleared. Others may write there.
+    #[must_use]
+    pub unsafe fn push_pieces(&mut self, pieces: &[Piece], slots: u16) -> bool {
+        if let [one] = pieces {
+            // SAFETY: as the caller promised.
+            unsafe { self.push(one.at, one.len, slots) };
+            return true;
+        }
+        if pieces.len() > MAX_PIECES {
+            return false;
+        }
+        let i = self.taken;
+        if i >= MAX_BURST {
+            return true;
+        }
+        if self.bound < IN_PIECES {
+            // Those of an earlier burst. Here, since most bursts have none.
+            self.pieces.clear();
+        }
+        let (first, mut have, mut len) = (self.pieces.len(), 0, 0);
+        let mut head = [0; HEAD];
+        for p in pieces {
+            let n = p.len.min(HEAD - have);
+            // SAFETY: `n` bytes are readable there, and there is room for them behind those before.
+            unsafe { std::ptr::copy_nonoverlapping(p.at, head.as_mut_ptr().add(have), n) };
+            have += n;
+            len += p.len;
+            if p.len > n {
+                // SAFETY: inside the piece.
+                self.pieces.push(Piece { at: unsafe { p.at.add(n) }, len: p.len - n });
+            }
+        }
+        self.heads[i] = head;
+        let reject = (len < 14).then_some(Cause::Runt);
+        self.odd |= len < HEAD;
+        let mut frame = Frame {
+            head: self.heads[i].as_ptr(),
+            tail: self.heads[i].as_ptr(),
+            head_len: have as u16,
+            slots,
+            tail_len: (len - have) as u32,
+            vnet: 0,
+            first: 0,
+            pieces: 0,
+            no_learn: false,
+            steer: 0,
+            reject,
+        };
+        self.settle_pieces(&mut frame, first);
+        self.frames.push(frame);
+        self.taken = i + 1;
+        self.bytes += len as u64;
+        self.slots += u32::from(slots);
+        self.longest = self.longest.max(len);
+        self.bound = self.bound.max(len);
+        true
+    }
+
+    /// Gives `f` the pieces from `first` on; one is no list.
+    fn settle_pieces(&mut self, f: &mut Frame, first: usize) {
+        match self.pieces[first..] {
+            [] => {}
+            [one] => {
+                f.tail = one.at;
+                self.pieces.truncate(first);
+            }
+            // Both fit: see `MAX_PIECES` and `part`.
+            [..] => {
+                (f.first, f.pieces) = (first as u16, (self.pieces.len() - first) as u8);
+                self.bound = IN_PIECES;
+            }
+        }
+    }
+
+    /// A frame's bytes, in their order.
+    #[inline]
+    pub fn bytes_of(&self, f: &Frame) -> Bytes<'_> {
+        Bytes::of(f, &self.pieces)
+    }
+
+    /// The first `len` bytes of a frame, copied to where [`Burst::alloc`] puts things.
+    pub(crate) fn copied(&mut self, f: &Frame, len: usize) -> Option<&mut [u8]> {
+        let begin = self.used;
+        self.alloc(len)?;
+        let room = self.arena.get_mut(begin..self.used)?;
+        Bytes::of(f, &self.pieces).read(0, room);
+        Some(room)
+    }
+
+    /// A frame like `f` without offload header, that has `head` for its head and then `len` bytes from byte `at` of `f`
+    /// on, which must lie behind `f`'s own head. `None`: that is no place in it, or there are too many pieces.
+    ///
+    /// `head` must stay readable until the burst is cleared, as what was allocated here does.
+    #[inline(never)]
+    pub(crate) fn part(&mut self, f: &Frame, head: (*const u8, u16), at: usize, len: usize) -> Option<Frame> {
+        let own = usize::from(f.head_len);
+        if at < own || at.checked_add(len)? > f.len() {
+            return None;
+        }
+        let mut part = Frame {
+            head: head.0,
+            head_len: head.1,
+            tail_len: len as u32,
+            vnet: 0,
+            first: 0,
+            pieces: 0,
+            ..*f
+        };
+        if f.pieces == 0 {
+            // SAFETY: inside the tail, or one past its end.
+            part.tail = unsafe { f.tail.add(at - own) };
+            return Some(part);
+        }
+        let (first, mut skip, mut left) = (self.pieces.len(), at - own, len);
+        if first + usize::from(f.pieces) > usize::from(u16::MAX) {
+            return None;
+        }
+        for k in 0..usize::from(f.pieces) {
+            let p = *self.pieces.get(usize::from(f.first) + k)?;
+            let n = p.len.saturating_sub(skip).min(left);
+            if n > 0 {
+                // SAFETY: inside the piece.
+                self.pieces.push(Piece { at: unsafe { p.at.add(skip) }, len: n });
+            }
+            skip = skip.saturating_sub(p.len);
+            left -= n;
+        }
+        part.tail = head.0;
+        self.settle_pieces(&mut part, first);
+        Some(part)
     }
 
     /// The head of a frame that is shorter than a head.
@@ -361,6 +397,8 @@ impl Burst {
                 slots,
                 tail_len: 0,
                 vnet: 0,
+                first: 0,
+                pieces: 0,
                 no_learn: true,
                 steer: 0,
                 reject: Some(cause),
@@ -425,16 +463,8 @@ impl Burst {
     pub fn derive(&mut self, f: Frame) -> Option<u16> {
         let i = u16::try_from(self.frames.len()).ok()?;
         self.longest = self.longest.max(f.len());
+        self.bound = self.bound.max(f.len());
         self.frames.push(f);
         Some(i)
     }
-}
-
-/// One intended copy: frame `frame` of the burst, made from the source's frame `orig`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Index among the frames taken from the source.
-    pub orig: u16,
-    /// Index among all frames of the burst.
-    pub frame: u16,
 }
