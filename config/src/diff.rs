@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::port::Port;
+use crate::qc::Qc;
 use crate::valid::{Config, Group, Meter, Mirror, StaticEntry, Switch};
 
 /// One step of a live change. Applied in the order of the list, no step refers to anything missing.
@@ -61,6 +62,8 @@ pub enum ConfigAction {
     /// Change the switch of this name. A patch port attached here may have to wait for a peer in a
     /// switch that comes later in the list.
     Change(String, Vec<Action>),
+    /// Other sites of QuickCast than before, or another controller.
+    ChangeSites(Option<Qc>),
 }
 
 /// A difference that cannot be made while running.
@@ -115,6 +118,7 @@ pub fn diff_config(old: &Config, new: &Config) -> Result<Vec<ConfigAction>, Diff
         }
     }
     actions.append(&mut added);
+    actions.extend((old.qc != new.qc).then(|| ConfigAction::ChangeSites(new.qc.clone())));
     if keys.is_empty() { Ok(actions) } else { Err(DiffError { keys }) }
 }
 

@@ -52,6 +52,7 @@ section! { FILE "the file" "Keys above the first table." {
     "run_dir": "path" = "(`/run/valecast` for root, `$XDG_RUNTIME_DIR/valecast`, else `/tmp/valecast-<uid>`)", "Directory of the control sockets, one `<switch>.sock` each.";
     "api": "table" = "none", "The TCP listener, see `[api]`.";
     "netmap": "table" = "(its defaults)", "What netmap programs may do, see `[netmap]`.";
+    "qc": "table" = "none", "The sites of QuickCast, see `[qc]`.";
     "switch": "array of tables" = "required", "The switches, see `[[switch]]`; at least one.";
 }}
 
@@ -65,6 +66,25 @@ section! { NETMAP "[netmap]" "Programs written for netmap, which reach the daemo
     "socket_mode": "\"octal\"" = "\"0600\"", "Permission bits of the socket; whoever may open it may use every switch by it.";
     "socket_owner": "user name or number" = "none", "Owner of the socket; none: whoever runs the daemon.";
     "socket_group": "group name or number" = "none", "Group of the socket; none: the daemon's.";
+}}
+
+section! { QC "[qc]" "QuickCast: which switches are sites, and who controls them." {
+    "controller": "\"unix:PATH\" or \"https://HOST:PORT\"" = "(`qc-controller.sock` in `run_dir`)", "Where the controller answers; a path is from `run_dir` on if it is not absolute, and the port is 7600 if none is given.";
+    "ca": "path" = "none", "Certificate (PEM) of the authority that signed the controller's; needed for https, from the directory of this file on if it is no absolute path.";
+    "cert": "path" = "none", "Certificate (PEM) of this side; as `ca`.";
+    "key": "path" = "none", "Its private key (PEM); as `ca`.";
+    "site": "array of tables" = "required", "The sites, see `[[qc.site]]`; at least one.";
+}}
+
+section! { QC_SITE "[[qc.site]]" "A switch that takes part in QuickCast. Its ports, groups, meters must not have names that begin with `qc-`." {
+    "name": "name" = "(the switch's name)", "Unique among all sites of the controller; 1 to 15 of A-Z a-z 0-9 _ . -";
+    "switch": "switch" = "required", "The switch; of one site only.";
+    "link": "array of tables" = "[]", "Its links, see `[[qc.site.link]]`; at most `max_buckets` of the switch.";
+}}
+
+section! { QC_LINK "[[qc.site.link]]" "A way to another site." {
+    "port": "port" = "required", "The port: of kind patch, vxlan, packet, xdp, tap or netmap, with a `capacity` and `flood = false`.";
+    "to": "name" = "required", "The site at its other end; one link to each.";
 }}
 
 section! { SWITCH "[[switch]]" "One switch." {
@@ -219,10 +239,13 @@ pub(crate) static KINDS: [&Section; 10] =
     [&RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &NETMAP_PORT, &E1000, &VHOST_USER];
 
 /// Every section, in the order of a file.
-pub static SECTIONS: [&Section; 20] = [
+pub static SECTIONS: [&Section; 23] = [
     &FILE,
     &API,
     &NETMAP,
+    &QC,
+    &QC_SITE,
+    &QC_LINK,
     &SWITCH,
     &PORT,
     &RING,

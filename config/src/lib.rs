@@ -7,7 +7,7 @@
 //! 2. `reader` walks the parsed TOML one table at a time and reports what it does not know;
 //!    `value` turns one TOML value into one typed value, with [`units`] and [`Mac`] for the notations.
 //! 3. `read` goes through the whole file with those two, checks what refers to what, and builds
-//! 4. `valid` and `port`: the [`Config`] the rest of Valecast works with. Nothing in it needs checking again.
+//! 4. `valid`, `port` and `qc`: the [`Config`] the rest of Valecast works with. Nothing in it needs checking again.
 //! 5. `diagnostics`: what was wrong. Every mistake in a file is reported at once, each with its line,
 //!    column, a caret and what would be right.
 //! 6. `show` writes valid types back with the same keys (TOML or JSON), and reads single objects such as
@@ -35,6 +35,7 @@ mod diff;
 mod keys;
 mod mac;
 mod port;
+mod qc;
 mod read;
 mod reader;
 mod reference;
@@ -53,6 +54,7 @@ pub use port::{
     E1000Port, IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit,
     RingPort, TapPort, Timing, VhostUserPort, Vlan, XdpMode, XdpPort,
 };
+pub use qc::{Controller, Keys, QC_PREFIX, Qc, Site, SiteLink};
 pub use read::{parse_group, parse_meter, parse_mirror, parse_port, parse_static, parse_switch};
 pub use reference::reference;
 pub use run_dir::default_run_dir;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostics::{ConfigErrors, Diagnostic};
 use crate::port::Port;
+use crate::qc::Qc;
 use crate::{Mac, read, show};
 
 /// A whole configuration file.
@@ -24,6 +25,9 @@ pub struct Config {
     pub api_listen: Option<SocketAddr>,
     /// What netmap programs may do: `[netmap]`.
     pub netmap: Netmap,
+    /// QuickCast's sites: `[qc]`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub qc: Option<Qc>,
     /// The switches; at least one.
     #[serde(rename = "switch")]
     pub switches: Vec<Switch>,
@@ -38,7 +42,15 @@ impl Config {
         let path = path.as_ref();
         let name = path.display().to_string();
         match std::fs::read(path).map(String::from_utf8) {
-            Ok(Ok(text)) => Self::parse(&name, &text),
+            Ok(Ok(text)) => {
+                let mut config = Self::parse(&name, &text)?;
+                if let (Some(keys), Some(dir)) =
+                    (config.qc.as_mut().and_then(|qc| qc.keys.as_mut()), path.parent())
+                {
+                    keys.resolve(dir);
+                }
+                Ok(config)
+            }
             Ok(Err(e)) => {
                 let offset = e.utf8_error().valid_up_to();
                 Err(unreadable(&name, format!("byte {offset} is not UTF-8"), "save the file as UTF-8"))

@@ -141,3 +141,12 @@ fn switches_come_and_go() {
     assert_eq!(steps, &[Action::SetAgeing(std::time::Duration::ZERO)]);
     assert_eq!(diff_config(&new, &new), Ok(vec![]));
 }
+
+#[test]
+fn sites_change_by_themselves() {
+    let v = "[[switch]]\nname = \"v\"\n";
+    let (old, new) = (config(v), config(&format!("{v}[[qc.site]]\nswitch = \"v\"\n")));
+    assert_eq!(diff_config(&old, &new), Ok(vec![ConfigAction::ChangeSites(new.qc.clone())]));
+    assert_eq!(diff_config(&new, &old), Ok(vec![ConfigAction::ChangeSites(None)]));
+    assert_eq!(diff_config(&new, &new), Ok(vec![]));
+}

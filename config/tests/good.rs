@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use valecast_config::{
-    Config, Direction, Group, Mac, Meter, MeterMode, Overflow, PatchPort, Port, PortKind, Switch, Timing,
-    Vlan, XdpMode, default_burst, group_from_json, meter_from_json, parse_group, parse_meter, parse_port,
-    port_from_json,
+    Config, Controller, Direction, Group, Mac, Meter, MeterMode, Overflow, PatchPort, Port, PortKind, Site,
+    SiteLink, Switch, Timing, Vlan, XdpMode, default_burst, group_from_json, meter_from_json, parse_group,
+    parse_meter, parse_port, port_from_json,
 };
 
 fn good() -> Config {
@@ -56,7 +56,7 @@ fn every_key_arrives() {
     assert_eq!((vale0.meters[0].burst, vale0.meters[0].mode), (1_250_000, MeterMode::Shape));
     assert_eq!(vale0.groups[0].buckets[1].set_dst, Some(Mac([2, 0, 0, 0, 0, 10])));
 
-    let [.., vm1, vm2] = vale1.ports.as_slice() else { panic!("two VM ports") };
+    let [.., vm1, vm2, _] = vale1.ports.as_slice() else { panic!("two VM ports and a link") };
     let PortKind::E1000(card) = &vm1.kind else { panic!("e1000") };
     assert_eq!(
         (card.mtu, card.itr, card.tx_idle_polls, card.moderation, card.csb),
@@ -70,6 +70,12 @@ fn every_key_arrives() {
     let PortKind::VhostUser(virtio) = &vm2.kind else { panic!("vhost-user") };
     assert_eq!((&virtio.socket, virtio.queues, virtio.mtu, virtio.offload), (&None, 4, Some(1400), false));
     assert_eq!(virtio.allow_groups, ["0"]);
+
+    let qc = config.qc.as_ref().unwrap();
+    assert_eq!(qc.controller, Controller::Https { host: "fd00::7".into(), port: 7600 });
+    assert_eq!(qc.keys.as_ref().unwrap().key, PathBuf::from("keys/site.key"));
+    let link = SiteLink { port: "to-b".into(), to: "b".into() };
+    assert_eq!(qc.sites, [Site { name: "vale1".into(), switch: "vale1".into(), links: vec![link] }]);
 
     // vale1 says nothing: everything at its default.
     assert_eq!((vale1.workers, vale1.burst, vale1.fdb_entries), (1, 256, 65536));
@@ -97,7 +103,10 @@ fn load_reads_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("vale.toml");
     std::fs::write(&path, include_bytes!("good.toml")).unwrap();
-    assert_eq!(Config::load(&path), Ok(good()));
+    let loaded = Config::load(&path).unwrap();
+    let keys = loaded.qc.as_ref().unwrap().keys.as_ref().unwrap();
+    assert_eq!([&keys.ca, &keys.key], [&dir.path().join("ca.pem"), &dir.path().join("keys/site.key")]);
+    assert_eq!(Config { qc: good().qc, ..loaded }, good());
     std::fs::write(&path, b"run_dir = \"\xff\"").unwrap();
     assert!(Config::load(&path).unwrap_err().to_string().contains("byte 11 is not UTF-8"));
     let missing = Config::load(dir.path().join("none.toml")).unwrap_err();
@@ -148,7 +157,7 @@ proptest! {
 
     #[test]
     fn what_is_shown_is_read_back(switch in common::switch()) {
-        let config = Config { switches: vec![switch], ..good() };
+        let config = Config { switches: vec![switch], qc: None, ..good() };
         let text = toml::to_string(&config).unwrap();
         prop_assert_eq!(&Config::parse("shown", &text).unwrap(), &config, "{}", text);
         prop_assert_eq!(&serde_json::from_str::<Config>(&json(&config)).unwrap(), &config);

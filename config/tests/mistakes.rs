@@ -61,7 +61,12 @@ fn file() {
         "leave the key out or give it a value",
     );
     one(&format!("rundir = \"/x\"{v}"), (1, 1), "unknown key `rundir`", "did you mean `run_dir`?");
-    one(&format!("[colour]{v}"), (1, 2), "unknown key `colour`", "known keys: run_dir, api, netmap, switch");
+    one(
+        &format!("[colour]{v}"),
+        (1, 2),
+        "unknown key `colour`",
+        "known keys: run_dir, api, netmap, qc, switch",
+    );
     one(&format!("{v}{v}"), (6, 8), "switch name \"v\" is already used", "first used on line 3");
 }
 
@@ -288,4 +293,75 @@ fn groups() {
     one(&two, (12, 1), "more than 1 groups", "remove groups, or raise `max_groups` above 1");
     let two = format!("{limits}{}", group("g", 1, "buckets = [{ port = \"a\" }, { port = \"a\" }]"));
     one(&two, (11, 11), "2 buckets, more than 1", "remove some, or raise `max_buckets` above 1");
+}
+
+/// The same for sites; the file has a switch `v` with a link `l`, and `[qc]` is on line 9.
+#[track_caller]
+fn sites(tables: &str, place: (usize, usize), message: &str, help: &str) {
+    let link = "name = \"l\"\nkind = \"packet\"\ninterface = \"e\"\nflood = false\noverflow = \"drop\"";
+    one(&format!("[[switch]]\nname = \"v\"\n[[switch.port]]\n{link}\n[qc]\n{tables}"), place, message, help);
+}
+
+#[test]
+fn sites_and_their_links() {
+    let site = "[[qc.site]]\nswitch = \"v\"\n";
+    let at = |keys: &str| format!("{site}[[qc.site.link]]\n{keys}\n");
+    sites("", (9, 1), "[qc] has no [[qc.site]]", "add one for each switch that takes part");
+    sites("[[qc.site]]\nswitch = \"w\"", (11, 10), "there is no switch \"w\" in this file", "expected \"v\"");
+    let twice = format!("{site}{site}");
+    let errors = errors(&format!("[[switch]]\nname = \"v\"\n[qc]\n{twice}"));
+    let said: Vec<_> = errors.diagnostics.iter().map(|d| (d.line, d.message.as_str())).collect();
+    assert_eq!(said, [(7, "site name \"v\" is already used"), (7, "switch \"v\" is already used")]);
+    sites(&at("port = \"m\"\nto = \"b\""), (13, 8), "switch \"v\" has no port \"m\"", "expected \"l\"");
+    sites(&at("port = \"l\"\nto = \"v\""), (14, 6), "site \"v\" links to itself", "expected another site");
+    let two = format!("{}[[qc.site.link]]\nport = \"l\"\nto = \"c\"", at("port = \"l\"\nto = \"b\""));
+    sites(&two, (16, 8), "port \"l\" is already used", "first used on line 13");
+}
+
+#[test]
+fn links_are_fit_for_it() {
+    let rest = "\n[qc]\n[[qc.site]]\nswitch = \"v\"\n[[qc.site.link]]\nport = \"qc-x\"\nto = \"b\"";
+    let one_port = |keys: &str| {
+        let all =
+            errors(&format!("[[switch]]\nname = \"v\"\n[[switch.port]]\nname = \"qc-x\"\n{keys}{rest}"));
+        all.diagnostics.into_iter().map(|d| d.message).collect::<Vec<_>>()
+    };
+    let name = "switch \"v\" of a site has a port \"qc-x\"";
+    let packet = "kind = \"packet\"\ninterface = \"e\"\n";
+    let floods = "port \"qc-x\" is a link and floods";
+    assert_eq!(one_port("kind = \"null\""), [name, "port \"qc-x\" of kind null leads to no other site"]);
+    assert_eq!(one_port(packet), [name, floods]);
+    assert_eq!(one_port(&format!("{packet}flood = false")), [name]);
+}
+
+#[test]
+fn patches_lead_where_links_say() {
+    let switch = |name: &str, peer: &str| {
+        format!(
+            "[[switch]]\nname = {name:?}\n[[switch.port]]\nname = \"x\"\nkind = \"patch\"\npeer = {peer:?}\nflood = false\n"
+        )
+    };
+    let site = |switch: &str, to: &str| {
+        format!("[[qc.site]]\nswitch = {switch:?}\n[[qc.site.link]]\nport = \"x\"\nto = {to:?}\n")
+    };
+    let text = switch("a", "b:x") + &switch("b", "a:x") + &site("a", "b") + &site("b", "c");
+    let message = "port \"x\" leads to site \"a\", not to \"c\"";
+    one(&text, (23, 8), message, "write `to = \"a\"`, or give the port another `peer`");
+}
+
+#[test]
+fn controllers() {
+    let site = "[[qc.site]]\nswitch = \"v\"\n";
+    let help = "expected \"unix:PATH\" or \"https://HOST:PORT\"";
+    for place in
+        ["http://h", "unix:", "https://", "https://a b", "https://h:0", "https://[::1", "https://h/x"]
+    {
+        let message = format!("{place:?} is no place of a controller");
+        sites(&format!("controller = {place:?}\n{site}"), (10, 14), &message, help);
+    }
+    let message = "a controller over https needs `ca`, `key`";
+    let help = "`valecast qc keygen` makes the files: name them with `ca`, `cert` and `key`";
+    sites(&format!("controller = \"https://h\"\ncert = \"c\"\n{site}"), (10, 14), message, help);
+    let help = "give `controller = \"https://HOST:PORT\"`, or remove this";
+    sites(&format!("ca = \"c\"\n{site}"), (10, 6), "`ca` goes with a controller over https", help);
 }

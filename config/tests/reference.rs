@@ -9,10 +9,18 @@ fn frame(section: &Section) -> String {
     let switch = format!("[[switch]]\nname = \"v\"\n{ports}");
     let group = "[[switch.group]]\nname = \"g\"\naddress = \"02:00:00:00:00:01\"\n";
     let patch = "[[switch]]\nname = \"w\"\n[[switch.port]]\nname = \"x\"\nkind = \"patch\"\npeer = \"v:p\"\n";
+    let linked = format!(
+        "{switch}[[switch.port]]\nname = \"l\"\nkind = \"packet\"\ninterface = \"e\"\nflood = false\n"
+    );
     match (section.header, section.kind) {
         ("the file", _) => format!("@\n{switch}"),
         ("[api]", _) => format!("[api]\n@\n{switch}"),
         ("[netmap]", _) => format!("[netmap]\n@\n{switch}"),
+        ("[qc]", _) => format!("{linked}[qc]\n@\n[[qc.site]]\nswitch = \"v\"\n"),
+        ("[[qc.site]]", _) => format!("{linked}[[qc.site]]\nswitch = \"v\"\n@\n"),
+        ("[[qc.site.link]]", _) => {
+            format!("{linked}[[qc.site]]\nswitch = \"v\"\n[[qc.site.link]]\nport = \"l\"\nto = \"o\"\n@\n")
+        }
         ("[[switch]]", _) => "[[switch]]\nname = \"v\"\n@\n".to_owned(),
         ("[[switch.port]]", kind) => {
             let (needed, after) = match kind {

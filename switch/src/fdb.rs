@@ -273,14 +273,18 @@ impl Fdb {
         ok
     }
 
-    /// Forgets one address.
+    /// Forgets one address; control side only.
     pub fn remove(&self, key: u64) {
-        self.retain(|e| e.key() != key);
+        self.retain_of(self.slots(key), |e| e.key() != key);
     }
 
     /// Forgets all that `keep` does not hold with; control side only.
     pub fn retain(&self, keep: impl Fn(&FdbEntry) -> bool) {
-        for s in self.lines.iter().flat_map(|l| &l.0) {
+        self.retain_of(self.lines.iter().flat_map(|l| &l.0), keep);
+    }
+
+    fn retain_of<'s>(&self, slots: impl Iterator<Item = &'s Slot>, keep: impl Fn(&FdbEntry) -> bool) {
+        for s in slots {
             let k = s.key.load(Ordering::Acquire);
             let v = s.val.load(Ordering::Relaxed);
             if k & IN_USE != 0

@@ -42,6 +42,18 @@ impl Meter {
         Self { price, depth, mode, full_at: AtomicU64::new(0) }
     }
 
+    /// Goes on where `old` is at `now_ns`: what was sent on its credit is owed to this one, so that a rate which is changed
+    /// often still holds.
+    #[must_use]
+    pub fn after(self, old: &Self, now_ns: u64) -> Self {
+        let now = now_ns << SUB;
+        // ORDERING: Relaxed: as in `begin`; a burst that ends meanwhile pays to `old` and is forgiven.
+        let ahead = later(old.full_at.load(Ordering::Relaxed), now).wrapping_sub(now);
+        let owed = (u128::from(ahead) * u128::from(self.price) / u128::from(old.price.max(1))) as u64;
+        self.full_at.store(now.wrapping_add(owed.min(self.depth)), Ordering::Relaxed);
+        self
+    }
+
     fn cost(&self, bytes: usize) -> u64 {
         ((u128::from(self.price) * bytes as u128) >> FRAC) as u64
     }
@@ -140,6 +152,23 @@ mod tests {
         m.refund(&mut t, 500);
         assert_eq!(m.pay(&mut t, 500), Ok(()));
         assert!(m.pay(&mut t, 1).is_err());
+    }
+
+    #[test]
+    fn a_change_of_rate_forgives_nothing() {
+        let old = Meter::new(8_000_000, 1000, MeterMode::Shape); // 1 byte per us
+        let mut t = old.begin(0);
+        assert_eq!(old.pay(&mut t, 1000), Ok(()));
+        old.end(&t);
+        // Half is paid after 500 us; the other 500 bytes take 250 us at twice the rate.
+        let new = Meter::new(16_000_000, 1000, MeterMode::Shape).after(&old, 500_000);
+        let mut t = new.begin(500_000);
+        assert_eq!(new.pay(&mut t, 500), Ok(()));
+        let at = new.pay(&mut t, 500).unwrap_err();
+        assert!((750_000..750_100).contains(&at), "{at}");
+        // Long after, the bucket is full.
+        let late = Meter::new(16_000_000, 1000, MeterMode::Shape).after(&old, 10_000_000);
+        assert_eq!(late.pay(&mut late.begin(10_000_000), 1000), Ok(()));
     }
 
     #[test]

@@ -181,6 +181,10 @@ fn describe(action: &ConfigAction) -> String {
     match action {
         ConfigAction::AddSwitch(s) => format!("switch {} added", s.name),
         ConfigAction::RemoveSwitch(name) => format!("switch {name} removed"),
+        ConfigAction::ChangeSites(None) => "no sites any more".to_owned(),
+        ConfigAction::ChangeSites(Some(qc)) => {
+            format!("sites {}", qc.sites.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", "))
+        }
         ConfigAction::Change(name, steps) => {
             format!("switch {name}: {}", steps.iter().map(describe_step).collect::<Vec<_>>().join(", "))
         }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::names::{Scope, Unique};
-use super::{port, tables};
+use super::{port, qc, tables};
 use crate::diagnostics::{Sink, Span};
-use crate::keys::{API, GROUP, METER, MIRROR, NETMAP, PORT, STATIC, SWITCH};
+use crate::keys::{API, GROUP, METER, MIRROR, NETMAP, PORT, QC, STATIC, SWITCH};
 use crate::port::{PatchPort, PortKind};
 use crate::reader::Reader;
 use crate::run_dir::default_run_dir;
@@ -59,10 +59,22 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
     if none {
         file.sink.report(&file.span, "no [[switch]]", "add at least [[switch]] with a `name`");
     }
+    let qc = file.get("qc", |at| {
+        let table = at.table(&QC, "the table [qc]")?;
+        let qc = qc::qc(&table, &run_dir, &switches);
+        table.finish();
+        Some(qc)
+    });
     file.finish();
     patches(&switches, file.sink);
     sockets(&switches, file.sink);
-    Config { run_dir, api_listen, netmap, switches: switches.into_iter().map(|read| read.switch).collect() }
+    Config {
+        run_dir,
+        api_listen,
+        netmap,
+        qc,
+        switches: switches.into_iter().map(|read| read.switch).collect(),
+    }
 }
 
 /// Spare buffers of a netmap port: four pipes of the usual 1024 slots each way.
@@ -172,7 +184,7 @@ pub(super) fn switch(r: &mut Reader<'_>) -> ReadSwitch {
 }
 
 /// Remembers the name in a table that was just read; a missing or non-text one is already reported.
-fn unique_name(names: &mut Unique<String>, reader: &Reader<'_>, what: &str) {
+pub(super) fn unique_name(names: &mut Unique<String>, reader: &Reader<'_>, what: &str) {
     let Some(at) = reader.at("name") else { return };
     if let Some(name) = at.value.get_ref().as_str() {
         names.add(name.to_owned(), &format!("{what} name {name:?}"), &at);

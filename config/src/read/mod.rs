@@ -1,12 +1,13 @@
 //! TOML text -> valid types, and every mistake on the way.
 //!
-//! `config` reads the file and its switches, `port` the ports, `tables` what refers to ports; `names`
+//! `config` reads the file and its switches, `port` the ports, `tables` what refers to ports, `qc` the sites; `names`
 //! knows what was named where. A mistake never stops the reading: the value is replaced by a placeholder,
 //! and at the end either nothing was reported and every value is real, or only the reports leave here.
 
 mod config;
 mod names;
 mod port;
+mod qc;
 mod tables;
 
 use toml::de::DeTable;

@@ -38,6 +38,15 @@ impl Unique<String> {
     }
 }
 
+/// What to say of a name that none of `names` is.
+pub(super) fn nearest_of<'n>(text: &str, names: impl Iterator<Item = &'n str> + Clone) -> String {
+    match nearest(text, names.clone()) {
+        Some(meant) => format!("did you mean {meant:?}?"),
+        None if names.clone().next().is_none() => "there are none".to_owned(),
+        None => format!("expected {}", one_of(names)),
+    }
+}
+
 /// What the tables of one switch may refer to. The default is for a table read on its own, of whose
 /// switch nothing is known: it takes any name.
 #[derive(Default)]

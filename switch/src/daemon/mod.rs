@@ -2,11 +2,11 @@
 //!
 //! Everything here is control side, behind one lock that no worker ever takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak};
 
-use valecast_config::{Action, Config, ConfigAction, Mirror, Port, diff_config};
+use valecast_config::{Action, Config, ConfigAction, Mirror, Port, StaticEntry, diff_config};
 
 use crate::netmap;
 use crate::port::outside::{Kinds, Outside};
@@ -20,7 +20,8 @@ mod stranger;
 pub use listen::Listener;
 pub(crate) use listen::{bind_socket, set_access};
 pub use socket::SocketFile;
-pub(crate) use socket::{bind_stream, fail};
+pub use socket::bind_stream;
+pub(crate) use socket::fail;
 pub(crate) use stranger::{bury, hear};
 
 /// How often and after what time it is looked whether a socket is gone.
@@ -70,6 +71,16 @@ struct Shared {
     outside: Arc<Outside>,
     /// Called when switches come or go by themselves.
     changed: Mutex<Option<Box<dyn Fn() + Send>>>,
+    /// Who is told of reloads. Held during one, so that they come one after another.
+    companion: Mutex<Option<Box<dyn Companion>>>,
+}
+
+/// What runs beside the switches by the same configuration file, and adds to them: QuickCast's sites.
+pub trait Companion: Send {
+    /// The file was read and is right; nothing is applied yet. What it added to ports that will go is taken away now.
+    fn before(&self, new: &Config);
+    /// The reload is over: this is in force now.
+    fn after(&self, loaded: &Config);
 }
 
 struct State {
@@ -120,7 +131,13 @@ impl Daemon {
         }
         let mut state = State { switches, loaded: config, file, listener: None, netmap: None };
         state.join_patches();
-        let shared = Shared { state: Mutex::new(state), run_dir, outside, changed: Mutex::new(None) };
+        let shared = Shared {
+            state: Mutex::new(state),
+            run_dir,
+            outside,
+            changed: Mutex::new(None),
+            companion: Mutex::new(None),
+        };
         let me = Self(Arc::new(shared));
         let _ = home.set(Home(Arc::downgrade(&me.0)));
         let listener = Listener::start(&me)?;
@@ -239,13 +256,31 @@ impl Daemon {
         self.lock().detach(switch, port)
     }
 
+    /// `companion` is told of reloads from now on.
+    pub fn set_companion(&self, companion: Option<Box<dyn Companion>>) {
+        *self.0.companion.lock().unwrap_or_else(PoisonError::into_inner) = companion;
+    }
+
     /// Reads the file again and applies the difference. On an error all is as it was.
     pub fn reload(&self) -> Result<Vec<ConfigAction>, DaemonError> {
-        let mut state = self.lock();
-        let file = state.file.clone().ok_or(DaemonError::NoFile)?;
+        let companion = self.0.companion.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.lock().file.clone().ok_or(DaemonError::NoFile)?;
         let new = Config::load(&file)?;
+        // The lock is free meanwhile: the companion needs it.
+        if let Some(c) = &*companion {
+            c.before(&new);
+        }
+        let done = self.reload_to(&new);
+        if let Some(c) = &*companion {
+            c.after(&self.loaded());
+        }
+        done
+    }
+
+    fn reload_to(&self, new: &Config) -> Result<Vec<ConfigAction>, DaemonError> {
+        let mut state = self.lock();
         let before = state.loaded.clone();
-        let actions = state.reload(&new, &self.0.outside)?;
+        let actions = state.reload(new, &self.0.outside)?;
         let State { listener, switches, .. } = &mut *state;
         if let Some(Err(e)) = listener.as_ref().map(|l| l.refresh(switches, &self.0.run_dir)) {
             // A new switch without its socket is of no use: back to what was.
@@ -345,6 +380,8 @@ impl State {
                 self.switches.remove(&name);
             }
             ConfigAction::Change(name, steps) => steps.into_iter().try_for_each(|s| self.step(&name, s))?,
+            // Whoever runs the sites hears of it beside ([`Companion`]).
+            ConfigAction::ChangeSites(_) => {}
         }
         Ok(())
     }
@@ -353,6 +390,7 @@ impl State {
         let step = match step {
             Action::DetachPort(port) => return self.detach(name, &port),
             Action::SetMirrors(new) => Action::SetMirrors(self.keep_live_mirrors(name, new)),
+            Action::SetStatics(new) => Action::SetStatics(self.keep_live_statics(name, new)),
             other => other,
         };
         match self.switches.get_mut(name) {
@@ -367,6 +405,17 @@ impl State {
         if let Some(s) = self.switches.get(name) {
             let live = s.config_view().mirrors.into_iter().filter(|m| !filed.contains(m) && !new.contains(m));
             new.extend(live.collect::<Vec<_>>());
+        }
+        new
+    }
+
+    /// `new`, and the static entries made since the file was loaded: those of QuickCast's trees.
+    fn keep_live_statics(&self, name: &str, mut new: Vec<StaticEntry>) -> Vec<StaticEntry> {
+        let filed = self.loaded.switches.iter().find(|s| s.name == name).map_or(&[][..], |s| &s.statics);
+        let key = |s: &StaticEntry| (s.mac, s.vlan);
+        if let Some(s) = self.switches.get(name) {
+            let known: BTreeSet<_> = filed.iter().chain(&new).map(key).collect();
+            new.extend(s.statics().into_iter().filter(|s| !known.contains(&key(s))));
         }
         new
     }

@@ -23,10 +23,10 @@ impl Drop for SocketFile {
 }
 
 /// Binds a socket; one that nobody listens at any more is replaced. Nobody can connect before it has its mode and owner.
-pub(crate) fn bind_stream(
-    path: &Path,
-    access: &SocketAccess,
-) -> Result<(SocketFile, UnixListener), DaemonError> {
+///
+/// # Errors
+/// When somebody listens there, what is there is no socket, or the system refuses.
+pub fn bind_stream(path: &Path, access: &SocketAccess) -> Result<(SocketFile, UnixListener), DaemonError> {
     let at = |what| move |e: Errno| fail(path, what, e.into());
     if UnixStream::connect(path).is_ok() {
         return Err(at("another process listens there")(Errno::EADDRINUSE));

@@ -18,7 +18,7 @@ impl Switch {
             ports[usize::from(p.id)] = Some(self.port_entry(name, p));
         }
         let flood = ports.iter().flatten().filter(|p| p.floods).map(|p| p.id).collect();
-        let group_statics = self.statics.iter().any(|s| mac::is_group(mac::bits(s.mac)));
+        let group_statics = self.statics.keys().any(|(mac, _)| mac.is_multicast());
         let mut tables =
             Tables { version: self.next_version(), ports, flood, group_statics, ..Tables::default() };
         for g in self.groups.values() {

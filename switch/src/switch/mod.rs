@@ -13,7 +13,7 @@ use crossbeam::epoch::{Atomic, Owned};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::Pid;
-use valecast_config::{Group, Mirror, Port, StaticEntry};
+use valecast_config::{Group, Mac, Mirror, Port};
 
 use crate::clock;
 use crate::counters::{Count, PortStats, Sums};
@@ -25,10 +25,12 @@ use crate::tables::{PortId, Tables};
 use crate::worker::{Command, Setup, Worker};
 
 mod build;
+mod edit;
 mod objects;
 mod ports;
 pub mod show;
 
+pub use edit::Edit;
 pub use ports::Client;
 pub(crate) use ports::{may, over_rings};
 
@@ -126,7 +128,8 @@ pub struct Switch {
     ids: Vec<Option<String>>,
     meters: BTreeMap<String, MeterState>,
     groups: BTreeMap<String, GroupState>,
-    statics: Vec<StaticEntry>,
+    /// Ports of the static entries.
+    statics: BTreeMap<(Mac, u16), String>,
     mirrors: Vec<Mirror>,
     retired: Sums,
     next_worker: usize,
@@ -134,6 +137,8 @@ pub struct Switch {
     /// Attachments so far; each has its number.
     attachments: u64,
     started: u64,
+    /// Within [`Switch::edit`].
+    put_off: Option<edit::PutOff>,
     outside: Arc<Outside>,
 }
 
@@ -193,13 +198,14 @@ impl Switch {
             ids: Vec::new(),
             meters: BTreeMap::new(),
             groups: BTreeMap::new(),
-            statics: Vec::new(),
+            statics: BTreeMap::new(),
             mirrors: Vec::new(),
             retired: Sums::default(),
             next_worker: 0,
             versions: AtomicU64::new(0),
             attachments: 0,
             started: clock::now_ns(),
+            put_off: None,
             outside,
             cfg: valecast_config::Switch {
                 ports: vec![],
@@ -295,8 +301,19 @@ impl Switch {
         self.versions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Publishes the state as new tables.
+    /// Publishes the state as new tables, now or when all changes are made.
     fn publish(&self) {
+        match &self.put_off {
+            Some(later) => later.tables.set(true),
+            None => self.publish_now(),
+        }
+    }
+
+    /// Publishes the state as new tables: where what is parted from the data path must not be used any more.
+    fn publish_now(&self) {
+        if let Some(later) = &self.put_off {
+            later.tables.set(false);
+        }
         let guard = crossbeam::epoch::pin();
         let new = Owned::new(self.build());
         // ORDERING: AcqRel: workers that read the pointer see whole tables.

@@ -16,7 +16,7 @@ impl Switch {
         SwitchError::Exists { switch: self.cfg.name.clone(), kind, name: name.to_owned() }
     }
 
-    fn none(&self, kind: &'static str, name: &str) -> SwitchError {
+    pub(super) fn none(&self, kind: &'static str, name: &str) -> SwitchError {
         SwitchError::Missing {
             switch: self.cfg.name.clone(),
             kind,
@@ -25,7 +25,7 @@ impl Switch {
         }
     }
 
-    fn must_have_port(&self, name: &str) -> Result<(), SwitchError> {
+    pub(super) fn must_have_port(&self, name: &str) -> Result<(), SwitchError> {
         if self.ports.contains_key(name) { Ok(()) } else { Err(self.none("port", name)) }
     }
 
@@ -167,7 +167,7 @@ impl Switch {
                 tracing::warn!(%mac, "no room for this static entry: raise fdb_entries");
             }
         }
-        self.statics = statics;
+        self.statics = statics.into_iter().map(|s| ((s.mac, s.vlan), s.port)).collect();
         self.publish();
         Ok(())
     }

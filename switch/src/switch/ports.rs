@@ -122,7 +122,7 @@ impl Switch {
             resets,
             since: clock::now_ns(),
         });
-        self.publish();
+        self.publish_now();
         for w in 0..self.workers.len() {
             self.tell(w, Command::AddRoom(id, egress.clone()));
         }
@@ -157,7 +157,7 @@ impl Switch {
         if let Some(r) = &old.resets {
             p.ring_resets += r.load(std::sync::atomic::Ordering::Relaxed);
         }
-        self.publish();
+        self.publish_now();
         self.all_workers(|done| Command::Remove(id, done));
         self.all_workers(Command::Barrier);
         self.fdb.retain(|e| e.port != id || e.is_static);
@@ -184,9 +184,9 @@ impl Switch {
             m.from.retain(|f| f != name);
         }
         self.mirrors.retain(|m| m.to != name && !m.from.is_empty());
-        self.statics.retain(|s| s.port != name);
+        self.statics.retain(|_, port| port != name);
         if let Some(p) = self.ports.remove(name) {
-            self.publish();
+            self.publish_now();
             // After this no worker counts for the port any more.
             self.all_workers(Command::Barrier);
             self.retired.add(&p.stats.sums());
@@ -200,13 +200,22 @@ impl Switch {
     pub fn update_port(&mut self, cfg: Port) -> Result<(), SwitchError> {
         let Some(p) = self.ports.get_mut(&cfg.name) else { return Err(self.missing(&cfg.name)) };
         if p.cfg.limit != cfg.limit {
-            p.limit = limit(&cfg);
+            let new = cfg.limit.as_ref().map(|l| Meter::new(l.rate, l.burst, l.mode));
+            p.limit =
+                new.map(|new| Arc::new(p.limit.iter().fold(new, |new, old| new.after(old, clock::now_ns()))));
         }
         p.cfg = cfg;
         self.publish();
         // A sender that waited for this port may not have to any more.
-        self.all_workers(Command::Barrier);
+        match &mut self.put_off {
+            Some(later) => later.barrier = true,
+            None => self.pass_all(),
+        }
         Ok(())
+    }
+
+    pub(super) fn pass_all(&self) {
+        self.all_workers(Command::Barrier);
     }
 
     /// Replaces a port by another of the same name.
@@ -215,7 +224,7 @@ impl Switch {
         let Some(old) = self.ports.get(&name) else { return Err(self.missing(&name)) };
         let (old_cfg, temporary) = (old.cfg.clone(), old.temporary);
         let (groups, mirrors, statics) =
-            (std::mem::take(&mut self.groups), self.mirrors.clone(), self.statics.clone());
+            (std::mem::take(&mut self.groups), self.mirrors.clone(), self.statics());
         let swap = |s: &mut Self, cfg: Port| {
             if s.ports.contains_key(&name) {
                 s.detach_port(&name)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
+use valecast_config::{Mac, StaticEntry};
 
 use super::Switch;
 use crate::clock;
@@ -212,13 +213,23 @@ impl Switch {
         self.meters.values().map(|m| m.cfg.clone()).collect()
     }
 
+    /// The static entries, by address.
+    pub(crate) fn statics(&self) -> Vec<StaticEntry> {
+        let entry = |((mac, vlan), port): (&(Mac, u16), &String)| StaticEntry {
+            mac: *mac,
+            port: port.clone(),
+            vlan: *vlan,
+        };
+        self.statics.iter().map(entry).collect()
+    }
+
     /// The configuration as it is now.
     pub fn config_view(&self) -> valecast_config::Switch {
         valecast_config::Switch {
             ports: self.ports.values().map(|p| p.cfg.clone()).collect(),
             meters: self.meters_view(),
             groups: self.groups.values().map(|g| g.cfg.clone()).collect(),
-            statics: self.statics.clone(),
+            statics: self.statics(),
             mirrors: self.mirrors.clone(),
             ..self.cfg.clone()
         }
