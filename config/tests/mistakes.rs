@@ -306,7 +306,7 @@ fn sites(tables: &str, place: (usize, usize), message: &str, help: &str) {
 fn sites_and_their_links() {
     let site = "[[qc.site]]\nswitch = \"v\"\n";
     let at = |keys: &str| format!("{site}[[qc.site.link]]\n{keys}\n");
-    sites("", (9, 1), "[qc] has no [[qc.site]]", "add one for each switch that takes part");
+    sites("", (9, 1), "[qc] needs `site`", "add a [[qc.site]] for each switch that takes part");
     sites("[[qc.site]]\nswitch = \"w\"", (11, 10), "there is no switch \"w\" in this file", "expected \"v\"");
     let twice = format!("{site}{site}");
     let errors = errors(&format!("[[switch]]\nname = \"v\"\n[qc]\n{twice}"));

@@ -70,8 +70,8 @@ fn required_keys_are_required_and_every_key_is_read() {
             let present = |line: &&str| line.starts_with(&format!("{} = ", key.name));
             let own: Vec<&str> = own.lines().filter(|line| !present(line)).collect();
             let own = own.join("\n");
-            // At the top of the file `switch` cannot be both a date and the frame's tables.
-            let after = if section.header == "the file" { "" } else { after };
+            // `switch` and `site` cannot be both a date and the frame's tables.
+            let after = if matches!(section.header, "the file" | "[qc]") { "" } else { after };
             let typed = format!("{outside}{own}\n{date}\n{after}");
             let errors = Config::parse("typed", &typed).unwrap_err().to_string();
             assert!(errors.contains("is a date"), "{date} in {}:\n{errors}", section.header);

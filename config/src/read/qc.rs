@@ -33,7 +33,7 @@ pub(super) fn qc(r: &Reader<'_>, run_dir: &Path, switches: &[ReadSwitch]) -> Qc 
         sites.push((site, reader));
     }
     if r.at("site").is_none_or(|at| at.value.get_ref().as_array().is_some_and(|list| list.is_empty())) {
-        r.sink.report(&r.span, "[qc] has no [[qc.site]]", "add one for each switch that takes part");
+        r.sink.report(&r.span, "[qc] needs `site`", "add a [[qc.site]] for each switch that takes part");
     }
     let all: Vec<Site> = sites.iter().map(|(site, _)| site.clone()).collect();
     for (site, reader) in &sites {
