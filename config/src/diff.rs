@@ -53,7 +53,6 @@ pub enum Action {
 /// One step of a live change to the set of switches.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "lists are short and live for one reload")]
 pub enum ConfigAction {
     /// Start a switch with all it holds.
     AddSwitch(Switch),

@@ -10,6 +10,7 @@
 //! - [`rate`]: how fast each tree may send in a timeslot (section IV-C);
 //! - [`control`]: what sites, endpoints and the controller say to one another, and [`address`]: what frames are addressed to;
 //! - [`transport`]: files over a tree, from a sender to many receivers;
+//! - [`site`]: what makes a switch of a daemon one of QuickCast's sites: it installs what the controller wants there;
 //! - [`topology`]: networks from files, and those of the papers by name; [`read`]: other files.
 //!
 //! Sections and algorithms are those of "Fast and Efficient Bulk Multicasting over Dedicated Inter-Datacenter
@@ -24,6 +25,7 @@ pub mod plan;
 pub mod rate;
 pub mod read;
 pub mod sim;
+pub mod site;
 pub mod topology;
 pub mod traffic;
 pub mod transport;

@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 use sd_notify::NotifyState;
 use tracing_subscriber::EnvFilter;
 use valecast_config::{Action, Config, ConfigAction};
+use valecast_qc_dataplane::site::{self, Sites};
 use valecast_switch::api::{self, ApiHandle};
 use valecast_switch::daemon::Daemon;
 
@@ -76,11 +77,13 @@ fn serve(args: &RunArgs, config: Config) -> Result<(), String> {
     let file = std::path::absolute(&args.file).unwrap_or_else(|_| args.file.clone());
     let daemon = Daemon::start_with(config, Some(file), valecast_hypervisor_glue::kinds())
         .map_err(|e| e.to_string())?;
-    let api = match api::serve(daemon.clone()) {
-        Ok(api) => api,
+    let served = api::serve(daemon.clone()).map_err(|e| e.to_string());
+    let served = served.and_then(|api| Ok((api, Sites::start(&daemon).map_err(|e| e.to_string())?)));
+    let (api, sites) = match served {
+        Ok(both) => both,
         Err(e) => {
             daemon.stop();
-            return Err(e.to_string());
+            return Err(e);
         }
     };
     announce(&daemon);
@@ -88,6 +91,7 @@ fn serve(args: &RunArgs, config: Config) -> Result<(), String> {
     let ended = wait(&signals, &daemon, &api);
     tell_manager(&[NotifyState::Stopping]);
     drop(api);
+    drop(sites);
     daemon.stop();
     ended
 }
@@ -132,7 +136,15 @@ fn announce(daemon: &Daemon) {
         let (control, attach) = (control.display(), attach.display());
         tracing::info!(switch = name, ports, %control, %attach, "serving");
     }
-    if let Some(address) = daemon.loaded().api_listen {
+    let loaded = daemon.loaded();
+    if let Some(qc) = &loaded.qc {
+        for s in &qc.sites {
+            let socket = site::socket(daemon.run_dir(), &s.name);
+            let (socket, controller) = (socket.display(), &qc.controller);
+            tracing::info!(site = s.name, switch = s.switch, links = s.links.len(), %controller, %socket, "site");
+        }
+    }
+    if let Some(address) = loaded.api_listen {
         tracing::info!("dashboard and metrics at http://{address}/ (read only)");
     }
 }

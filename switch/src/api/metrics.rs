@@ -217,6 +217,16 @@ impl Collector for Figures {
         let rows = groups
             .map(|(s, g)| (vec![("switch", s.switch.clone()), ("group", g.group.name.clone())], g.frames));
         page.counters("group_frames", "Frames that matched the group", rows)?;
+        let mut further = self.0.further_figures();
+        further.sort_by_key(|f| f.name);
+        for family in further.chunk_by(|a, b| a.name == b.name) {
+            let rows = family.iter().map(|f| (f.labels.clone(), f.value));
+            match family.first() {
+                Some(f) if f.counter => page.counters(f.name, f.help, rows)?,
+                Some(f) => page.gauges(f.name, f.help, rows)?,
+                None => {}
+            }
+        }
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
         page.gauges("build_info", "The version of the daemon, always 1", [(version, 1)].into_iter())
     }

@@ -81,6 +81,23 @@ pub trait Companion: Send {
     fn before(&self, new: &Config);
     /// The reload is over: this is in force now.
     fn after(&self, loaded: &Config);
+    /// What it counts, for `/metrics`.
+    fn figures(&self) -> Vec<Figure>;
+}
+
+/// A number for `/metrics`. Those of one name are one family.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// Without the prefix, and a counter's without `_total`.
+    pub name: &'static str,
+    /// What it is, without a full stop.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub counter: bool,
+    /// Whose it is.
+    pub labels: Vec<(&'static str, String)>,
+    /// The number.
+    pub value: u64,
 }
 
 struct State {
@@ -258,12 +275,22 @@ impl Daemon {
 
     /// `companion` is told of reloads from now on.
     pub fn set_companion(&self, companion: Option<Box<dyn Companion>>) {
-        *self.0.companion.lock().unwrap_or_else(PoisonError::into_inner) = companion;
+        let before = std::mem::replace(&mut *self.companion(), companion);
+        drop(before);
+    }
+
+    fn companion(&self) -> MutexGuard<'_, Option<Box<dyn Companion>>> {
+        self.0.companion.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What runs beside the switches counts.
+    pub(crate) fn further_figures(&self) -> Vec<Figure> {
+        self.companion().as_ref().map(|c| c.figures()).unwrap_or_default()
     }
 
     /// Reads the file again and applies the difference. On an error all is as it was.
     pub fn reload(&self) -> Result<Vec<ConfigAction>, DaemonError> {
-        let companion = self.0.companion.lock().unwrap_or_else(PoisonError::into_inner);
+        let companion = self.companion();
         let file = self.lock().file.clone().ok_or(DaemonError::NoFile)?;
         let new = Config::load(&file)?;
         // The lock is free meanwhile: the companion needs it.

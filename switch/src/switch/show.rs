@@ -98,6 +98,17 @@ pub struct GroupView {
     pub frames: u64,
 }
 
+/// How full the table of groups is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupRoom {
+    /// Groups.
+    pub groups: usize,
+    /// Most of them.
+    pub max_groups: usize,
+    /// Most buckets of one.
+    pub max_buckets: usize,
+}
+
 /// Groups and the table's limits.
 #[derive(Clone, Debug, Serialize)]
 pub struct GroupsView {
@@ -211,6 +222,20 @@ impl Switch {
     /// The meters.
     pub fn meters_view(&self) -> Vec<valecast_config::Meter> {
         self.meters.values().map(|m| m.cfg.clone()).collect()
+    }
+
+    /// Bytes that left by a port; none if there is no such port.
+    pub fn out_bytes(&self, port: &str) -> Option<u64> {
+        Some(self.ports.get(port)?.stats.sums().out_bytes)
+    }
+
+    /// How many groups there are and may be, and how many buckets each may have.
+    pub fn group_room(&self) -> GroupRoom {
+        GroupRoom {
+            groups: self.groups.len(),
+            max_groups: self.cfg.max_groups,
+            max_buckets: self.cfg.max_buckets,
+        }
     }
 
     /// The static entries, by address.

@@ -1,0 +1,406 @@
+//! The agent of one site: a thread with the local socket, the probes of the links, and the conversation with the controller.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hyper::Method;
+use tokio::sync::{Notify, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use valecast_config::{Controller, Keys, Site};
+use valecast_ring::client::{AttachOptions, Link, Port as RingPort, RxRing, TxRing};
+use valecast_switch::daemon::{Daemon, SocketFile};
+use valecast_switch::switch::Switch;
+
+use super::ask::Asker;
+use super::install::Installed;
+use super::probe::{self, Probe, Turn, Watch};
+use super::{local, objects};
+use crate::control::{Incoming, LinkReport, RECEIVE_PORT, SitePlan, SiteReport};
+
+/// How long the controller may wait with an answer that is no news; so often links' bytes are reported.
+const WAIT_MS: u64 = 1000;
+/// How long it may take beyond that.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Waits after failures, doubling.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+/// A controller that answers at once with what it said before is asked again after this.
+const NO_NEWS: Duration = Duration::from_millis(50);
+/// How often frames of probes are looked for.
+const LOOK: Duration = Duration::from_millis(100);
+/// Looks in a time of [`probe::EVERY`].
+const LOOKS: u32 = 3;
+
+/// What the parts of an agent share.
+pub(super) struct Shared {
+    pub site: Site,
+    pub controller: Controller,
+    pub keys: Option<Keys>,
+    pub daemon: Daemon,
+    /// What may arrive here.
+    pub incoming: watch::Sender<Incoming>,
+    pub figures: Figures,
+    session: u64,
+    links: BTreeSet<String>,
+    state: Mutex<State>,
+    /// Something is to be reported at once.
+    news: Notify,
+}
+
+/// What is counted.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    /// Trees that could not be installed.
+    pub failed: AtomicU64,
+    /// Conversations with the controller that failed.
+    pub unanswered: AtomicU64,
+}
+
+struct State {
+    installed: Installed,
+    /// The plan in force.
+    generation: u64,
+    failed: BTreeMap<u32, String>,
+    /// As [`Site::links`].
+    watches: Vec<Watch>,
+    receives: bool,
+    controller: Result<(), String>,
+}
+
+impl Shared {
+    pub fn new(site: Site, controller: Controller, keys: Option<Keys>, daemon: Daemon) -> Self {
+        let random =
+            std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), &site.name);
+        // Endpoints that outlive this site must see that the next one's is another.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let version = u64::try_from(since.as_millis()).unwrap_or(0);
+        let state = State {
+            installed: Installed::default(),
+            generation: 0,
+            failed: BTreeMap::new(),
+            watches: vec![Watch::default(); site.links.len()],
+            receives: false,
+            controller: Err("it was not asked yet".to_owned()),
+        };
+        Self {
+            links: site.links.iter().map(|l| l.port.clone()).collect(),
+            incoming: watch::Sender::new(Incoming { version, trees: Vec::new() }),
+            figures: Figures::default(),
+            session: random >> 11,
+            state: Mutex::new(state),
+            news: Notify::new(),
+            site,
+            controller,
+            keys,
+            daemon,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The attach socket of its switch.
+    pub fn attach_socket(&self) -> PathBuf {
+        Daemon::ring_socket(self.daemon.run_dir(), &self.site.switch)
+    }
+
+    /// Whether the controller has answered lately; else why not.
+    pub fn controller_state(&self) -> Result<(), String> {
+        self.lock().controller.clone()
+    }
+
+    /// Trees in force, and for each link whether it is up and how many probes were lost.
+    pub fn view(&self) -> (usize, Vec<(bool, u64)>) {
+        let state = self.lock();
+        (state.installed.trees().count(), state.watches.iter().map(|w| (w.is_up(), w.lost)).collect())
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Switch) -> T) -> Result<T, String> {
+        self.daemon.with(&self.site.switch, f).map_err(|e| e.to_string())
+    }
+
+    /// Takes the site's own ports and groups into the switch.
+    pub fn set_up(&self) -> Result<(), String> {
+        let edits = objects::base(&self.ports()).map_err(|e| e.to_string())?;
+        let done = self.with(|s| s.edit([edits.as_slice()]))?;
+        done.into_iter().collect::<Result<(), _>>().map_err(|e| e.to_string())
+    }
+
+    /// Takes all of the site out of the switch.
+    pub fn tear_down(&self) {
+        let edits = objects::without_base(&self.ports());
+        // A switch that is gone took everything along.
+        let _ = self.with(|s| {
+            self.lock().installed.clear(s);
+            s.edit(edits.iter().map(std::slice::from_ref));
+        });
+    }
+
+    fn ports(&self) -> Vec<String> {
+        self.site.links.iter().map(|l| l.port.clone()).collect()
+    }
+
+    fn report(&self) -> Result<SiteReport, String> {
+        self.with(|s| {
+            let state = self.lock();
+            let link = |(l, w): (&valecast_config::SiteLink, &Watch)| LinkReport {
+                port: l.port.clone(),
+                to: l.to.clone(),
+                capacity: capacity(s, &l.port),
+                up: w.is_up(),
+                bytes: s.out_bytes(&l.port).unwrap_or(0),
+            };
+            let room = s.group_room();
+            let others = room.groups.saturating_sub(state.installed.groups());
+            let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            SiteReport {
+                session: self.session,
+                links: self.site.links.iter().zip(&state.watches).map(link).collect(),
+                max_groups: small(room.max_groups.saturating_sub(others)),
+                max_buckets: small(room.max_buckets),
+                generation: state.generation,
+                failed: state.failed.clone(),
+                receives: state.receives,
+                wait_ms: WAIT_MS,
+            }
+        })
+    }
+
+    /// Makes a plan be in force.
+    fn follow(&self, plan: &SitePlan) -> Result<(), String> {
+        let news = self.with(|s| {
+            let mut state = self.lock();
+            let failed = state.installed.follow(s, &self.links, plan);
+            for (tree, why) in failed.iter().filter(|(tree, _)| !state.failed.contains_key(tree)) {
+                self.figures.failed.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(site = self.site.name, tree, "not installed: {why}");
+            }
+            state.failed = failed;
+            state.generation = plan.generation;
+            let here = |t: &&crate::control::IncomingTree| state.installed.has(t.tree);
+            plan.incoming.iter().filter(here).cloned().collect::<Vec<_>>()
+        })?;
+        self.incoming.send_if_modified(|now| {
+            let changed = now.trees != news;
+            if changed {
+                now.version += 1;
+                now.trees = news;
+            }
+            changed
+        });
+        Ok(())
+    }
+
+    fn heard_of_controller(&self, heard: Result<(), String>) {
+        let mut state = self.lock();
+        if state.controller.is_ok() != heard.is_ok() {
+            match &heard {
+                Ok(()) => {
+                    tracing::info!(site = self.site.name, "the controller answers: {}", self.controller);
+                }
+                Err(why) => {
+                    tracing::warn!(site = self.site.name, "no controller; trees stay as they are: {why}");
+                }
+            }
+        }
+        state.controller = heard;
+    }
+}
+
+/// What a link carries, in bit/s.
+fn capacity(_s: &Switch, _port: &str) -> u64 {
+    1_000_000_000
+}
+
+/// Runs until `stop` is told.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    socket: (SocketFile, UnixListener),
+    mut stop: watch::Receiver<bool>,
+) {
+    let (file, listener) = socket;
+    let serve = async {
+        match tokio::net::UnixListener::from_std(listener) {
+            Ok(listener) => {
+                if let Err(e) = axum::serve(listener, local::router(shared.clone())).await {
+                    tracing::error!(site = shared.site.name, "its socket: {e}");
+                }
+            }
+            Err(e) => tracing::error!(site = shared.site.name, "its socket: {e}"),
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = serve => {}
+        () = converse(&shared) => {}
+        () = watch_links(&shared) => {}
+        _ = stop.wait_for(|stop| *stop) => {}
+    }
+    drop(file);
+}
+
+/// Runs what may wait for the switch's lock away from the thread.
+async fn blocking<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    f: impl FnOnce(&Shared) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    let shared = shared.clone();
+    tokio::task::spawn_blocking(move || f(&shared)).await.map_err(|e| e.to_string())?
+}
+
+/// Reports and follows, for ever.
+async fn converse(shared: &Arc<Shared>) {
+    let mut asker = Asker::new(shared.controller.clone(), shared.keys.clone());
+    let mut backoff = BACKOFF[0];
+    loop {
+        // What changes from here on is in the next report.
+        let changed = shared.news.notified();
+        let said = tokio::select! {
+            said = sync(shared, &mut asker) => said,
+            () = changed => {
+                // The controller waits with an answer to what is not so any more.
+                asker.hang_up();
+                continue;
+            }
+        };
+        // Nothing interrupts this, so plans are followed in the order in which they came.
+        let done = match said {
+            Ok(Some(plan)) => blocking(shared, move |s| s.follow(&plan)).await,
+            Ok(None) => {
+                sleep(NO_NEWS).await;
+                Ok(())
+            }
+            Err(why) => Err(why),
+        };
+        match done {
+            Ok(()) => {
+                shared.heard_of_controller(Ok(()));
+                backoff = BACKOFF[0];
+            }
+            Err(why) => {
+                shared.figures.unanswered.fetch_add(1, Ordering::Relaxed);
+                shared.heard_of_controller(Err(why));
+                asker.hang_up();
+                sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF[1]);
+            }
+        }
+    }
+}
+
+/// One exchange. The plan, if it is another than the one in force.
+async fn sync(shared: &Arc<Shared>, asker: &mut Asker) -> Result<Option<SitePlan>, String> {
+    let report = blocking(shared, Shared::report).await?;
+    let body = serde_json::to_vec(&report).map_err(|e| e.to_string())?;
+    let path = format!("/v1/sites/{}/sync", shared.site.name);
+    let within = PATIENCE + Duration::from_millis(report.wait_ms);
+    let (status, body) = asker.ask(Method::POST, &path, body, within).await.map_err(|e| e.to_string())?;
+    if !status.is_success() {
+        let text: String = String::from_utf8_lossy(&body).chars().take(300).collect();
+        return Err(format!("{}: {status}: {text}", shared.controller));
+    }
+    let plan: SitePlan = serde_json::from_slice(&body)
+        .map_err(|e| format!("{}: a plan that is none: {e}", shared.controller))?;
+    Ok((plan.generation != report.generation).then_some(plan))
+}
+
+/// An attached port.
+type Rings = (Link, Vec<TxRing>, Vec<RxRing>);
+
+/// Probes the links and looks after the receiver, for ever.
+async fn watch_links(shared: &Arc<Shared>) {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut port: Option<Rings> = None;
+    let mut sequence = 0;
+    for look in 0u32.. {
+        ticks.tick().await;
+        if port.as_ref().is_none_or(|p| !p.0.is_alive()) {
+            port = blocking(shared, |s| {
+                let want = AttachOptions::default();
+                let port =
+                    RingPort::attach(&s.attach_socket(), probe::PORT, &want).map_err(|e| e.to_string())?;
+                Ok(port.split())
+            })
+            .await
+            .inspect_err(|e| tracing::debug!(site = shared.site.name, "links cannot be probed: {e}"))
+            .ok();
+        }
+        if let Some(port) = &mut port {
+            hear(shared, port);
+        }
+        if look % LOOKS != LOOKS - 1 {
+            continue;
+        }
+        judge(shared);
+        if let Some(port) = &mut port {
+            sequence += 1;
+            speak(shared, port, sequence);
+        }
+        let receives = blocking(shared, |s| {
+            s.with(|s| s.port_state(RECEIVE_PORT).is_some_and(|(_, client)| client.is_some()))
+        });
+        let receives = receives.await.unwrap_or(false);
+        let before = std::mem::replace(&mut shared.lock().receives, receives);
+        if before != receives {
+            shared.news.notify_one();
+        }
+    }
+}
+
+fn hear(shared: &Shared, (_, _, rings): &mut Rings) {
+    let mut state = shared.lock();
+    for rx in rings {
+        let n = rx.pending();
+        for i in 0..n {
+            let Some((number, probe)) = Probe::read(rx.frame(i).data) else { continue };
+            let link = usize::from(number);
+            let (Some(to), Some(watch)) = (shared.site.links.get(link), state.watches.get_mut(link)) else {
+                continue;
+            };
+            if let Some(wrong) = watch.hear(&shared.site.name, &to.to, &probe) {
+                let (site, port) = (&shared.site.name, &to.port);
+                tracing::warn!(
+                    site,
+                    port,
+                    "the link should lead to site {:?}, at its other end is {wrong:?}",
+                    to.to
+                );
+            }
+        }
+        rx.advance(n);
+        rx.release();
+    }
+}
+
+fn judge(shared: &Shared) {
+    let mut state = shared.lock();
+    let mut changed = false;
+    for (link, watch) in shared.site.links.iter().zip(&mut state.watches) {
+        let Some(turn) = watch.look() else { continue };
+        changed = true;
+        let (site, port, to) = (&shared.site.name, &link.port, &link.to);
+        match turn {
+            Turn::Up => tracing::info!(site, port, to, "link up"),
+            Turn::Down => tracing::warn!(site, port, to, "link down: its probes do not come in, or not out"),
+        }
+    }
+    if changed {
+        shared.news.notify_one();
+    }
+}
+
+fn speak(shared: &Shared, (_, rings, _): &mut Rings, sequence: u32) {
+    let state = shared.lock();
+    let heard = shared.site.links.iter().zip(&state.watches).filter(|(_, w)| w.hears());
+    let probe =
+        Probe { from: shared.site.name.clone(), sequence, hears: heard.map(|(l, _)| l.to.clone()).collect() };
+    for tx in rings {
+        tx.push(&probe.frame());
+        tx.publish();
+    }
+}

@@ -1,0 +1,105 @@
+//! Makes a switch be as a plan says, one tree after another, all of a tree or nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use valecast_switch::switch::{Edit, Switch};
+
+use crate::control::SitePlan;
+use crate::site::objects::Objects;
+
+/// The trees in force at a site.
+#[derive(Debug, Default)]
+pub struct Installed {
+    trees: BTreeMap<u32, Objects>,
+    /// What could not be taken away when its tree went; tried again.
+    left: Vec<Edit>,
+}
+
+impl Installed {
+    /// The numbers of the trees in force.
+    pub fn trees(&self) -> impl Iterator<Item = u32> {
+        self.trees.keys().copied()
+    }
+
+    /// Whether a tree is in force.
+    #[must_use]
+    pub fn has(&self, tree: u32) -> bool {
+        self.trees.contains_key(&tree)
+    }
+
+    /// How many groups the trees have.
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.trees.values().filter(|o| o.group.is_some()).count()
+    }
+
+    /// Makes `plan` be in force at a site with these links' ports. The trees that could not be installed, and why: of those
+    /// there is nothing new in the switch. Tables are built anew twice, however many trees there are.
+    pub fn follow(
+        &mut self,
+        switch: &mut Switch,
+        links: &BTreeSet<String>,
+        plan: &SitePlan,
+    ) -> BTreeMap<u32, String> {
+        let mut failed = BTreeMap::new();
+        let mut wanted = BTreeMap::new();
+        for tree in &plan.trees {
+            match Objects::of(tree, links) {
+                Err(why) => drop(failed.insert(tree.tree, why)),
+                Ok(objects) => {
+                    if wanted.insert(tree.tree, objects).is_some() {
+                        failed.insert(tree.tree, "the plan has it twice".to_owned());
+                    }
+                }
+            }
+        }
+        wanted.retain(|tree, _| !failed.contains_key(tree));
+        let gone = self.trees.keys().filter(|t| !wanted.contains_key(t) && !failed.contains_key(t));
+        let gone: Vec<u32> = gone.copied().collect();
+        self.take_away(switch, &gone);
+        let nothing = Objects::default();
+        let changes: Vec<(u32, Vec<Edit>)> = (wanted.iter())
+            .map(|(tree, new)| (*tree, self.trees.get(tree).unwrap_or(&nothing).change_to(new)))
+            .filter(|(_, edits)| !edits.is_empty())
+            .collect();
+        if changes.is_empty() {
+            return failed;
+        }
+        let done = switch.edit(changes.iter().map(|(_, edits)| edits.as_slice()));
+        for ((tree, _), done) in changes.iter().zip(done) {
+            match done {
+                Err(e) => drop(failed.insert(*tree, e.to_string())),
+                Ok(()) => self.trees.extend(wanted.remove_entry(tree)),
+            }
+        }
+        failed
+    }
+
+    /// Takes trees away. Each thing by itself: what somebody holds fast must not keep the rest.
+    fn take_away(&mut self, switch: &mut Switch, trees: &[u32]) {
+        let mut edits = std::mem::take(&mut self.left);
+        for tree in trees {
+            let old = self.trees.remove(tree).unwrap_or_default();
+            edits.extend(old.change_to(&Objects::default()));
+        }
+        if edits.is_empty() {
+            return;
+        }
+        let done = switch.edit(edits.iter().map(std::slice::from_ref));
+        for (edit, done) in edits.iter().zip(done) {
+            match done {
+                Ok(()) | Err(valecast_switch::switch::SwitchError::Missing { .. }) => {}
+                Err(e) => {
+                    tracing::warn!(switch = switch.name(), "a tree's remains: {e}");
+                    self.left.push(edit.clone());
+                }
+            }
+        }
+    }
+
+    /// Takes all trees away.
+    pub fn clear(&mut self, switch: &mut Switch) {
+        let all: Vec<u32> = self.trees().collect();
+        self.take_away(switch, &all);
+    }
+}
