@@ -229,6 +229,11 @@ impl Switch {
         Some(self.ports.get(port)?.stats.sums().out_bytes)
     }
 
+    /// How often the data path got new tables.
+    pub fn tables_built(&self) -> u64 {
+        self.versions.load(Ordering::Relaxed)
+    }
+
     /// How many groups there are and may be, and how many buckets each may have.
     pub fn group_room(&self) -> GroupRoom {
         GroupRoom {
