@@ -122,6 +122,19 @@ section! { PORT "[[switch.port]]" "One port; these keys go with every kind." {
     "rate": "rate" = "none", "Limit on what enters the switch here.";
     "rate_burst": "size, 64B to 1TiB" = "(10 ms at `rate`, at least `\"64KiB\"`)", "Depth of the limit's token bucket.";
     "rate_mode": "\"police\" or \"shape\"" = "(`\"police\"`)", "Above the limit, frames are dropped and counted, or wait in the sender's ring.";
+    "capacity": "rate" = "none", "Rate at which frames leave here; none: as fast as they come.";
+    "queue": "size, 4KiB to 4GiB, or duration at `capacity`" = "(50 ms at `capacity`, at least `\"256KiB\"`)", "How much may wait to leave; more is without room, see `overflow`. A frame counts as 128 bytes at least.";
+    "faults": "table" = "none", "What goes wrong with frames that leave here, for tests; see below.";
+}}
+
+section! { FAULTS "faults = { loss = … }" "What goes wrong with frames that leave by a port, for tests. Shares are of all frames." {
+    "loss": "0..=1" = "0", "Share that is lost.";
+    "burst": "1..=1000000" = "(independent losses)", "Mean number of frames lost in a row.";
+    "duplicate": "0..=1" = "0", "Share that is delivered twice.";
+    "reorder": "0..=1" = "0", "Share that 1 to 8 later frames overtake.";
+    "corrupt": "0..=1" = "0", "Share in which one bit behind the Ethernet header is flipped.";
+    "delay": "duration, up to 10s" = "\"0ns\"", "How much later frames arrive.";
+    "seed": "whole number from 0" = "1", "What chance begins with: the same seed and frames have the same fate.";
 }}
 
 section! { RING "[[switch.port]]" kind "ring" "Shared-memory rings of a client process." {
@@ -239,7 +252,7 @@ pub(crate) static KINDS: [&Section; 10] =
     [&RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &NETMAP_PORT, &E1000, &VHOST_USER];
 
 /// Every section, in the order of a file.
-pub static SECTIONS: [&Section; 23] = [
+pub static SECTIONS: [&Section; 24] = [
     &FILE,
     &API,
     &NETMAP,
@@ -248,6 +261,7 @@ pub static SECTIONS: [&Section; 23] = [
     &QC_LINK,
     &SWITCH,
     &PORT,
+    &FAULTS,
     &RING,
     &TAP,
     &PACKET,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
@@ -34,9 +35,56 @@ pub struct Port {
     /// Limit on what enters the switch here: `rate`, `rate_burst`, `rate_mode`. Default none.
     #[serde(flatten)]
     pub limit: Option<RateLimit>,
+    /// Rate at which frames leave by this port, in bits per second. Default none: as fast as they come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u64>,
+    /// Bytes that may wait to leave. Default: [`Port::queue_bytes`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u64>,
+    /// What goes wrong on the way out, for tests. Default nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<Faults>,
     /// What the port connects to, with the keys of that kind. Required.
     #[serde(flatten)]
     pub kind: PortKind,
+}
+
+/// Least bytes that may wait at a port with a capacity, unless configured.
+const LEAST_QUEUE: u64 = 256 << 10;
+/// How long (ms) what may wait takes to leave, unless configured.
+const QUEUE_MS: u64 = 50;
+/// Bytes that may be on the way at a port with faults and no capacity, unless configured.
+const FREE_QUEUE: u64 = 16 << 20;
+
+impl Port {
+    /// Bytes that may wait to leave: `queue`, or 50 ms at `capacity` and at least 256 KiB, or 16 MiB without a capacity.
+    pub fn queue_bytes(&self) -> u64 {
+        self.queue.unwrap_or(match self.capacity {
+            Some(rate) => (rate / 8).saturating_mul(QUEUE_MS).div_euclid(1000).max(LEAST_QUEUE),
+            None => FREE_QUEUE,
+        })
+    }
+}
+
+/// What goes wrong with frames on their way out of a port: `faults`. Shares are of the frames that leave.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Faults {
+    /// Share that is lost, 0 to 1. Default 0.
+    pub loss: f64,
+    /// Mean number of frames lost in a row, from 1; the default loses each frame independently of the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<f64>,
+    /// Share that is delivered twice. Default 0.
+    pub duplicate: f64,
+    /// Share that is overtaken by 1 to 8 frames. Default 0.
+    pub reorder: f64,
+    /// Share in which one bit after the addresses and the type is flipped. Default 0.
+    pub corrupt: f64,
+    /// How much later frames arrive. Default 0.
+    #[serde(serialize_with = "show::duration")]
+    pub delay: Duration,
+    /// What chance begins with; the same seed and frames have the same fate. Default 1.
+    pub seed: u64,
 }
 
 /// What happens to a frame for a port without room.

@@ -140,6 +140,21 @@ pub(crate) fn positive<'a>(most: f64) -> impl Fn(At<'a>) -> Option<f64> {
     }
 }
 
+/// A number, whole or not, in a range.
+pub(crate) fn between<'a>(least: f64, most: f64) -> impl Fn(At<'a>) -> Option<f64> {
+    move |at| {
+        let expected = format!("a number from {least} to {most}");
+        let text = match at.value.get_ref() {
+            DeValue::Float(float) => float.as_str().to_owned(),
+            DeValue::Integer(_) => at.integer().unwrap_or_default().to_string(),
+            _ => return at.wrong_type(&expected),
+        };
+        // A NaN is in no range.
+        let fits = text.parse().ok().filter(|n| (least..=most).contains(n));
+        fits.or_else(|| at.out_of_range(text, &expected))
+    }
+}
+
 /// A duration up to `most`; the integer 0 needs no unit.
 pub(crate) fn duration<'a>(most: Duration) -> impl Fn(At<'a>) -> Option<Duration> {
     move |at| {

@@ -159,6 +159,29 @@ fn common_keys_of_ports() {
     null("rate = \"1GB/s\"", (6, 8), "`GB/s` counts bytes", bits);
     let rate = "expected a rate from 1bit/s to 100Tbit/s, like \"1Gbit/s\"";
     null("rate = 0", (6, 8), "`rate` is out of range: 0", rate);
+    null("queue = 9000", (6, 9), "`queue` without `capacity`", "add `capacity`, or remove this");
+    let time = "add `capacity`, or write a size like \"1MiB\"";
+    null(
+        "queue = \"1ms\"\nfaults = {}",
+        (6, 9),
+        "`queue` is a time, which means nothing without `capacity`",
+        time,
+    );
+    null(
+        "queue = \"1ms\"\ncapacity = 8000",
+        (6, 9),
+        "`queue` is 1 bytes at this capacity",
+        "expected 4KiB to 4GiB",
+    );
+    null("faults = { los = 1 }", (6, 12), "unknown key `los`", "did you mean `loss`?");
+    null("faults = { burst = 2 }", (6, 20), "`burst` without `loss`", "add `loss`, or remove this");
+    null(
+        "faults = { loss = 0.9, burst = 2 }",
+        (6, 32),
+        "at most 0.667 of all frames can be lost in bursts of this length",
+        "lower `loss`, or raise `burst`",
+    );
+    null("faults = { loss = 1.5 }", (6, 19), "`loss` is out of range: 1.5", "expected a number from 0 to 1");
     null(
         "ifname = \"x\"",
         (6, 1),
@@ -298,7 +321,7 @@ fn groups() {
 /// The same for sites; the file has a switch `v` with a link `l`, and `[qc]` is on line 9.
 #[track_caller]
 fn sites(tables: &str, place: (usize, usize), message: &str, help: &str) {
-    let link = "name = \"l\"\nkind = \"packet\"\ninterface = \"e\"\nflood = false\noverflow = \"drop\"";
+    let link = "name = \"l\"\nkind = \"packet\"\ninterface = \"e\"\nflood = false\ncapacity = \"1Gbit/s\"";
     one(&format!("[[switch]]\nname = \"v\"\n[[switch.port]]\n{link}\n[qc]\n{tables}"), place, message, help);
 }
 
@@ -328,17 +351,18 @@ fn links_are_fit_for_it() {
     };
     let name = "switch \"v\" of a site has a port \"qc-x\"";
     let packet = "kind = \"packet\"\ninterface = \"e\"\n";
-    let floods = "port \"qc-x\" is a link and floods";
+    let (floods, limitless) =
+        ("port \"qc-x\" is a link and floods", "port \"qc-x\" is a link without `capacity`");
     assert_eq!(one_port("kind = \"null\""), [name, "port \"qc-x\" of kind null leads to no other site"]);
-    assert_eq!(one_port(packet), [name, floods]);
-    assert_eq!(one_port(&format!("{packet}flood = false")), [name]);
+    assert_eq!(one_port(packet), [name, floods, limitless]);
+    assert_eq!(one_port(&format!("{packet}flood = false\ncapacity = \"1Mbit/s\"")), [name]);
 }
 
 #[test]
 fn patches_lead_where_links_say() {
     let switch = |name: &str, peer: &str| {
         format!(
-            "[[switch]]\nname = {name:?}\n[[switch.port]]\nname = \"x\"\nkind = \"patch\"\npeer = {peer:?}\nflood = false\n"
+            "[[switch]]\nname = {name:?}\n[[switch.port]]\nname = \"x\"\nkind = \"patch\"\npeer = {peer:?}\nflood = false\ncapacity = \"1Mbit/s\"\n"
         )
     };
     let site = |switch: &str, to: &str| {
@@ -346,7 +370,7 @@ fn patches_lead_where_links_say() {
     };
     let text = switch("a", "b:x") + &switch("b", "a:x") + &site("a", "b") + &site("b", "c");
     let message = "port \"x\" leads to site \"a\", not to \"c\"";
-    one(&text, (23, 8), message, "write `to = \"a\"`, or give the port another `peer`");
+    one(&text, (25, 8), message, "write `to = \"a\"`, or give the port another `peer`");
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn frame(section: &Section) -> String {
     let group = "[[switch.group]]\nname = \"g\"\naddress = \"02:00:00:00:00:01\"\n";
     let patch = "[[switch]]\nname = \"w\"\n[[switch.port]]\nname = \"x\"\nkind = \"patch\"\npeer = \"v:p\"\n";
     let linked = format!(
-        "{switch}[[switch.port]]\nname = \"l\"\nkind = \"packet\"\ninterface = \"e\"\nflood = false\n"
+        "{switch}[[switch.port]]\nname = \"l\"\nkind = \"packet\"\ninterface = \"e\"\nflood = false\ncapacity = \"1Gbit/s\"\n"
     );
     match (section.header, section.kind) {
         ("the file", _) => format!("@\n{switch}"),
@@ -38,6 +38,9 @@ fn frame(section: &Section) -> String {
         ("[[switch.mirror]]", _) => format!("{switch}[[switch.mirror]]\nfrom = \"a\"\nto = \"b\"\n@\n"),
         ("[[switch.meter]]", _) => format!("{switch}[[switch.meter]]\nname = \"m\"\nrate = \"1Mbit/s\"\n@\n"),
         ("[[switch.group]]", _) => format!("{switch}{group}buckets = [{{ port = \"a\" }}]\n@\n"),
+        ("faults = { loss = … }", _) => {
+            format!("{switch}[[switch.port]]\nname = \"p\"\nkind = \"null\"\n[switch.port.faults]\n@\n")
+        }
         _ => format!("{switch}{group}[[switch.group.buckets]]\nport = \"a\"\n@\n"),
     }
 }
@@ -65,7 +68,7 @@ fn required_keys_are_required_and_every_key_is_read() {
             let date = format!("{} = 1979-05-27", key.name);
             let frame = frame(section);
             let (before, after) = frame.split_once('@').unwrap();
-            let start = before.rfind("[[").map_or(0, |header| before[..header].len());
+            let start = before.rfind("\n[").map_or(0, |header| before[..header].len());
             let (outside, own) = before.split_at(start);
             let present = |line: &&str| line.starts_with(&format!("{} = ", key.name));
             let own: Vec<&str> = own.lines().filter(|line| !present(line)).collect();

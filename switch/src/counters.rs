@@ -57,6 +57,8 @@ causes! {
     TooBig = "too_big",
     /// Segmentation or checksum could not be done for this frame.
     Offload = "offload",
+    /// It was to be lost: a port's `faults` say so.
+    Fault = "fault",
     /// The system refused to take it.
     TxError = "tx_error",
 }

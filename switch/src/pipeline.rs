@@ -122,6 +122,11 @@ impl Pipeline {
         Some(Served { taken, done, hold_until: None })
     }
 
+    /// Memory for a burst that needs no plan, between two others.
+    pub fn memory(&mut self) -> &mut Burst {
+        &mut self.burst
+    }
+
     /// Ports that the last burst was for.
     pub fn touched(&self) -> &[PortId] {
         if self.direct.is_empty() { &self.plan.touched } else { &self.direct }

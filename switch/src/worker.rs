@@ -22,6 +22,8 @@ use crate::clock::now_ns;
 use crate::fdb::Fdb;
 use crate::pipeline::Pipeline;
 use crate::plan::Context;
+use crate::port::line::Outlet;
+use crate::port::line::outlet::{Change, Let};
 use crate::port::{Egress, Ingress};
 use crate::route::LastRoute;
 use crate::tables::{PortId, Tables};
@@ -52,6 +54,10 @@ pub enum Command {
         /// The source.
         ingress: Box<dyn Ingress>,
     },
+    /// Serve the outlet of a line before a port.
+    AddOutlet(PortId, Box<Outlet>),
+    /// The line before a port is to be another; nobody uses its queue as it was any more.
+    ChangeLine(PortId, Change),
     /// Listen for room made by a receiver.
     AddRoom(PortId, Arc<dyn Egress>),
     /// Forget a port's sources and receiver; say when it is done.
@@ -88,10 +94,55 @@ enum State {
     Blocked,
 }
 
+/// What a source is.
+enum Work {
+    /// Frames that enter the switch.
+    In(Box<dyn Ingress>),
+    /// Frames that leave it by a line.
+    Out(Box<Outlet>),
+}
+
+impl Work {
+    fn arm(&mut self) -> bool {
+        match self {
+            Self::In(ingress) => ingress.arm(),
+            Self::Out(outlet) => outlet.arm(),
+        }
+    }
+
+    fn disarm(&mut self) {
+        match self {
+            Self::In(ingress) => ingress.disarm(),
+            Self::Out(outlet) => outlet.disarm(),
+        }
+    }
+
+    fn missed(&self) -> Option<bool> {
+        match self {
+            Self::In(ingress) => ingress.missed(),
+            Self::Out(_) => None,
+        }
+    }
+
+    fn due(&self) -> Option<u64> {
+        match self {
+            Self::In(ingress) => ingress.due(),
+            Self::Out(_) => None,
+        }
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::In(ingress) => ingress.fd(),
+            Self::Out(outlet) => Some(outlet.fd()),
+        }
+    }
+}
+
 struct Source {
     port: PortId,
     lane: usize,
-    ingress: Box<dyn Ingress>,
+    work: Work,
     last_route: LastRoute,
     state: State,
     last_work: u64,
@@ -147,6 +198,10 @@ pub struct Worker {
     active: Vec<usize>,
     rooms: HashMap<PortId, Arc<dyn Egress>>,
     next_held: u64,
+    /// When to wake for that.
+    next_wake: u64,
+    /// Outlets of lines that are being taken away: others may still put frames into their queues.
+    closing: Vec<Outlet>,
     pipeline: Pipeline,
     /// Sources that are loose.
     loose: Vec<usize>,
@@ -171,6 +226,8 @@ impl Worker {
             active: Vec::new(),
             rooms: HashMap::new(),
             next_held: u64::MAX,
+            next_wake: u64::MAX,
+            closing: Vec::new(),
             pipeline: Pipeline::default(),
             loose: Vec::new(),
             fresh: Receivers::default(),
@@ -273,9 +330,17 @@ impl Worker {
             // Being detached; the command to remove it follows.
             return 0;
         };
+        let ingress = match &mut s.work {
+            Work::In(ingress) => ingress,
+            Work::Out(outlet) => {
+                let max = self.setup.burst;
+                let let_go = outlet.run(self.pipeline.memory(), max, self.setup.index, now);
+                return self.after_letting_go(id, s, let_go, now);
+            }
+        };
         let cx =
             Context { tables: t, fdb: &self.setup.fdb, port, lane: s.lane, worker: self.setup.index, now };
-        let served = self.pipeline.serve(cx, &mut *s.ingress, &mut s.last_route, self.setup.burst);
+        let served = self.pipeline.serve(cx, &mut **ingress, &mut s.last_route, self.setup.burst);
         if served.taken == 0 {
             self.idle(id, s, now);
             return 0;
@@ -298,21 +363,52 @@ impl Worker {
         served.done
     }
 
+    /// What follows from a look at an outlet; frames done.
+    fn after_letting_go(&mut self, id: usize, s: &mut Source, got: Let, now: u64) -> usize {
+        if got.done > 0 {
+            s.last_work = now;
+            if !s.loose {
+                s.loose = true;
+                self.loose.push(id);
+            }
+            self.fresh.add(s.port);
+        } else if got.blocked {
+            let Work::Out(outlet) = &s.work else { return 0 };
+            if now.saturating_sub(s.last_work) > self.setup.spin && outlet.inner().arm_room(s.lane) {
+                s.state = State::Blocked;
+                s.asleep_since = now;
+                s.waits_for.clear();
+                if outlet.inner().missed_room(s.lane).is_some() {
+                    self.doubts.push_back((now, id));
+                }
+            }
+        } else if let Some(next) = got.next {
+            self.hold(s, next);
+        } else {
+            self.idle(id, s, now);
+        }
+        got.done
+    }
+
     /// Tells senders of room, and wakes those who sleep and have what they wait for.
     fn wake_all(&mut self, guard: &Guard) {
         if self.loose.is_empty() {
             return;
         }
         for id in &self.loose {
-            if let Some(Some(s)) = self.sources.get_mut(*id) {
-                s.ingress.publish();
+            if let Some(Some(Source { work: Work::In(ingress), .. })) =
+                self.sources.get_mut(*id).map(Option::as_deref_mut)
+            {
+                ingress.publish();
             }
         }
         notify::settle();
         for id in self.loose.drain(..) {
             if let Some(Some(s)) = self.sources.get_mut(id) {
                 s.loose = false;
-                s.ingress.wake();
+                if let Work::In(ingress) = &mut s.work {
+                    ingress.wake();
+                }
             }
         }
         let Some(t) = self.tables(guard) else { return };
@@ -341,12 +437,12 @@ impl Worker {
     }
 
     fn idle(&mut self, id: usize, s: &mut Source, now: u64) {
-        if let Some(due) = s.ingress.due() {
+        if let Some(due) = s.work.due() {
             self.hold(s, due);
-        } else if now.saturating_sub(s.last_work) > self.setup.spin && s.ingress.arm() {
+        } else if now.saturating_sub(s.last_work) > self.setup.spin && s.work.arm() {
             s.state = State::Parked;
             s.asleep_since = now;
-            if s.ingress.missed().is_some() {
+            if s.work.missed().is_some() {
                 self.doubts.push_back((now, id));
             }
         }
@@ -355,10 +451,21 @@ impl Worker {
     fn hold(&mut self, s: &mut Source, until: u64) {
         s.state = State::Held(until);
         self.next_held = self.next_held.min(until);
+        self.next_wake = self.next_wake.min(self.wake_for(s, until));
+    }
+
+    /// When to wake for a source that is held until then: in time to be precise, which lines have no need to be, as
+    /// they make up for what is late.
+    fn wake_for(&self, s: &Source, until: u64) -> u64 {
+        match s.work {
+            Work::In(_) => until.saturating_sub(self.setup.spin),
+            Work::Out(_) => until,
+        }
     }
 
     fn release_held(&mut self, now: u64) {
-        self.next_held = u64::MAX;
+        (self.next_held, self.next_wake) = (u64::MAX, u64::MAX);
+        let spin = self.setup.spin;
         for (id, s) in self.sources.iter_mut().enumerate() {
             let Some(s) = s else { continue };
             if let State::Held(until) = s.state {
@@ -367,6 +474,8 @@ impl Worker {
                     self.active.push(id);
                 } else {
                     self.next_held = self.next_held.min(until);
+                    let early = if matches!(s.work, Work::In(_)) { spin } else { 0 };
+                    self.next_wake = self.next_wake.min(until.saturating_sub(early));
                 }
             }
         }
@@ -395,7 +504,11 @@ impl Worker {
             let egress = |p: &PortId| self.tables(guard)?.port(*p)?.egress.as_ref();
             let missed = self.sources.get(id).and_then(Option::as_deref).is_some_and(|s| match s.state {
                 _ if s.asleep_since != since => false,
-                State::Parked => s.ingress.missed() == Some(true),
+                State::Parked => s.work.missed() == Some(true),
+                State::Blocked if matches!(s.work, Work::Out(_)) => {
+                    let Work::Out(outlet) = &s.work else { return false };
+                    outlet.inner().missed_room(s.lane) == Some(true)
+                }
                 State::Blocked => {
                     s.waits_for.iter().any(|p| egress(p).is_some_and(|e| e.missed_room(s.lane) == Some(true)))
                 }
@@ -411,7 +524,7 @@ impl Worker {
     fn rouse(&mut self, id: usize, now: u64) {
         if let Some(Some(s)) = self.sources.get_mut(id) {
             if s.state == State::Parked {
-                s.ingress.disarm();
+                s.work.disarm();
             }
             s.state = State::Active;
             s.last_work = now;
@@ -420,16 +533,15 @@ impl Worker {
     }
 
     fn sleep(&mut self, guard: &mut Guard, now: u64) {
-        let spin = self.setup.spin;
-        let until = self.next_held;
-        if until != u64::MAX && until.saturating_sub(now) <= spin {
+        let until = self.next_wake;
+        if until <= now {
             // Too short to sleep precisely.
             std::hint::spin_loop();
             return;
         }
         // Once for all whose other side may have missed it.
         let doubt = self.doubts.back().map(|(since, _)| (since + DOUBT).saturating_sub(now));
-        let held = (until != u64::MAX).then(|| (until - now).saturating_sub(spin));
+        let held = (until != u64::MAX).then(|| until - now);
         // Outside of the guard: tables may be freed while this worker sleeps.
         guard.repin_after(|| match held {
             None => {
@@ -483,7 +595,9 @@ impl Worker {
         let mut acks = Vec::new();
         while let Ok(c) = self.setup.commands.try_recv() {
             match c {
-                Command::AddSource { port, lane, ingress } => self.add(port, lane, ingress),
+                Command::AddSource { port, lane, ingress } => self.add_work(port, lane, Work::In(ingress)),
+                Command::AddOutlet(port, outlet) => self.add_work(port, 0, Work::Out(outlet)),
+                Command::ChangeLine(port, change) => self.change_line(port, change),
                 Command::AddRoom(port, egress) => {
                     self.watch(egress.room_fds(), ROOM);
                     self.rooms.insert(port, egress);
@@ -495,6 +609,9 @@ impl Worker {
                 Command::Barrier(ack) => {
                     // A receiver may have gone: whoever waits for it looks again.
                     self.unblock(now_ns());
+                    for outlet in std::mem::take(&mut self.closing) {
+                        outlet.finish(self.setup.index);
+                    }
                     acks.push(ack);
                 }
                 Command::Stop => self.stop = true,
@@ -506,19 +623,44 @@ impl Worker {
     fn watch(&self, fds: Vec<BorrowedFd<'_>>, data: u64) {
         for fd in fds {
             let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, data);
-            if let Err(e) = self.epoll.add(fd, event) {
+            // A line that is put before a port later has the port's doorbells, too.
+            if let Err(e) = self.epoll.add(fd, event)
+                && e != nix::Error::EEXIST
+            {
                 tracing::error!(worker = self.setup.index, "cannot watch a doorbell: {e}");
             }
         }
     }
 
-    fn add(&mut self, port: PortId, lane: usize, ingress: Box<dyn Ingress>) {
+    fn change_line(&mut self, port: PortId, change: Change) {
+        let mut sources = self.sources.iter_mut().enumerate();
+        let found = sources.find_map(|(id, s)| match s.as_deref_mut() {
+            Some(s) if s.port == port => match &mut s.work {
+                Work::Out(outlet) => Some((id, &mut s.state, outlet)),
+                Work::In(_) => None,
+            },
+            _ => None,
+        });
+        let Some((id, state, outlet)) = found else { return };
+        outlet.change(change);
+        match *state {
+            State::Active => {}
+            // What it waits for may not hold any more.
+            State::Held(_) => {
+                *state = State::Active;
+                self.active.push(id);
+            }
+            State::Parked | State::Blocked => self.rouse(id, now_ns()),
+        }
+    }
+
+    fn add_work(&mut self, port: PortId, lane: usize, work: Work) {
         let id = self.sources.iter().position(Option::is_none).unwrap_or(self.sources.len());
-        self.watch(ingress.fd().into_iter().collect(), id as u64);
+        self.watch(work.fd().into_iter().collect(), id as u64);
         let source = Source {
             port,
             lane,
-            ingress,
+            work,
             state: State::Active,
             last_work: now_ns(),
             loose: false,
@@ -537,10 +679,13 @@ impl Worker {
         let epoll = &self.epoll;
         // Clients hold the same eventfds, so closing ours does not end the watch.
         for slot in &mut self.sources {
-            if let Some(s) = slot.take_if(|s| s.port == port)
-                && let Some(fd) = s.ingress.fd()
-            {
-                let _ = epoll.delete(fd);
+            if let Some(s) = slot.take_if(|s| s.port == port) {
+                if let Some(fd) = s.work.fd() {
+                    let _ = epoll.delete(fd);
+                }
+                if let Work::Out(outlet) = s.work {
+                    self.closing.push(*outlet);
+                }
             }
         }
         if let Some(e) = self.rooms.remove(&port) {

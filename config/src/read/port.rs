@@ -1,25 +1,30 @@
 //! One port: the common keys, then those of its kind.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
 use super::config::{LEAST_MEMORY, MOST_MEMORY};
 use super::tables::{BURST, MODES};
-use crate::keys::KINDS;
+use crate::keys::{FAULTS, KINDS};
 use crate::port::{
-    E1000Port, IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind, RateLimit,
-    RingPort, TapPort, Timing, VhostUserPort, Vlan, XdpMode, XdpPort,
+    E1000Port, Faults, IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind,
+    RateLimit, RingPort, TapPort, Timing, VhostUserPort, Vlan, XdpMode, XdpPort,
 };
 use crate::reader::Reader;
+use crate::units::{format_size, parse_duration};
 use crate::valid::{MeterMode, default_burst};
 use crate::value::{
-    At, account, boolean, int, is_name, list, name, one_of, parsed, positive, rate, size, string, unicast,
-    word,
+    At, account, between, boolean, duration, int, is_name, list, name, one_of, parsed, positive, rate, size,
+    string, unicast, word,
 };
 
 /// Bytes of `sun_path` (unix(7)) without the zero at its end.
 const MAX_SOCKET: usize = 107;
+/// Bytes that may wait to leave by a port.
+const QUEUE: RangeInclusive<u64> = 4096..=1 << 32;
 
 pub(super) fn port(r: &mut Reader<'_>) -> Port {
     let kind = r.need("kind", kind);
@@ -30,6 +35,7 @@ pub(super) fn port(r: &mut Reader<'_>) -> Port {
     }
     let name = r.need("name", name).unwrap_or_default();
     let overflow = if kind == Some("pcap") { Overflow::Backpressure } else { Overflow::Drop };
+    let capacity = r.get("capacity", rate);
     let port = Port {
         overflow: r.or(
             "overflow",
@@ -44,6 +50,9 @@ pub(super) fn port(r: &mut Reader<'_>) -> Port {
         flood: r.or("flood", true, boolean),
         vlan: vlan(r),
         limit: limit(r),
+        capacity,
+        queue: queue(r, capacity),
+        faults: r.get("faults", faults),
         kind: match kind {
             Some("ring") => PortKind::Ring(ring(r)),
             Some("tap") => PortKind::Tap(tap(r, &name)),
@@ -116,6 +125,54 @@ fn limit(r: &Reader<'_>) -> Option<RateLimit> {
         }
     }
     rate.map(|rate| RateLimit { rate, burst: burst.unwrap_or_else(|| default_burst(rate)), mode })
+}
+
+/// Bytes that may wait: typed as such, or as a time at the capacity.
+fn queue(r: &Reader<'_>, capacity: Option<u64>) -> Option<u64> {
+    let at = r.at("queue")?;
+    let text = at.value.get_ref().as_str();
+    let time = text.and_then(|t| parse_duration(t).ok());
+    let bytes = if time.is_none() { Some(size(QUEUE)(at)?) } else { None };
+    if r.at("capacity").is_none() && r.at("faults").is_none() {
+        return at.refuse("`queue` without `capacity`", "add `capacity`, or remove this");
+    }
+    let Some(time) = time else { return bytes };
+    let Some(rate) = capacity else {
+        let help = "add `capacity`, or write a size like \"1MiB\"";
+        return at.refuse("`queue` is a time, which means nothing without `capacity`", help);
+    };
+    let bytes = u128::from(rate) * time.as_nanos() / 8_000_000_000;
+    let fits = u64::try_from(bytes).ok().filter(|n| QUEUE.contains(n));
+    fits.or_else(|| {
+        let help = format!("expected {} to {}", format_size(*QUEUE.start()), format_size(*QUEUE.end()));
+        at.refuse(format!("`queue` is {bytes} bytes at this capacity"), help)
+    })
+}
+
+fn faults(at: At<'_>) -> Option<Faults> {
+    let r = at.table(&FAULTS, "a table like { loss = 0.01, delay = \"5ms\" }")?;
+    let share = |key| r.or(key, 0.0, between(0.0, 1.0));
+    let faults = Faults {
+        loss: share("loss"),
+        burst: r.get("burst", between(1.0, 1e6)),
+        duplicate: share("duplicate"),
+        reorder: share("reorder"),
+        corrupt: share("corrupt"),
+        delay: r.or("delay", Duration::ZERO, duration(Duration::from_secs(10))),
+        seed: r.or("seed", 1, int(0..=i128::from(i64::MAX))),
+    };
+    if let Some(at) = r.at("burst") {
+        // What is lost is lost in bursts that are apart: more than this share cannot be.
+        let most = faults.burst.map_or(1.0, |b| b / (b + 1.0));
+        if r.at("loss").is_none() {
+            at.report("`burst` without `loss`", "add `loss`, or remove this");
+        } else if faults.loss > most && faults.loss < 1.0 {
+            let help = "lower `loss`, or raise `burst`";
+            at.report(format!("at most {most:.3} of all frames can be lost in bursts of this length"), help);
+        }
+    }
+    r.finish();
+    Some(faults)
 }
 
 fn ring(r: &Reader<'_>) -> RingPort {

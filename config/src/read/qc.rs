@@ -181,6 +181,10 @@ fn link_port(link: &SiteLink, port: &Port, at: &At<'_>, all: &[Site]) {
         let help = "give the port `flood = false`: what is flooded would circle in a network of sites";
         at.report(format!("port {name:?} is a link and floods"), help);
     }
+    if port.capacity.is_none() {
+        let help = "give the port a `capacity`, like \"1Gbit/s\": trees are planned by it";
+        at.report(format!("port {name:?} is a link without `capacity`"), help);
+    }
     if let PortKind::Patch(patch) = &port.kind
         && let Some(there) = all.iter().find(|s| s.switch == patch.peer_switch)
         && there.name != link.to

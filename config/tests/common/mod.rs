@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::time::Duration;
 use valecast_config::{
-    Bucket, Direction, Group, IfAddr, Mac, Meter, MeterMode, Mirror, Overflow, PacketPort, PcapPort, Port,
-    PortKind, RateLimit, RingPort, SocketAccess, StaticEntry, Switch, TapPort, Timing, Vlan, XdpMode,
+    Bucket, Direction, Faults, Group, IfAddr, Mac, Meter, MeterMode, Mirror, Overflow, PacketPort, PcapPort,
+    Port, PortKind, RateLimit, RingPort, SocketAccess, StaticEntry, Switch, TapPort, Timing, Vlan, XdpMode,
     XdpPort,
 };
 
@@ -108,12 +108,36 @@ fn kind() -> impl Strategy<Value = PortKind> {
     ]
 }
 
+fn line() -> impl Strategy<Value = (Option<u64>, Option<u64>, Option<Faults>)> {
+    let share = || (0..=64_u32).prop_map(|n| f64::from(n) / 128.0);
+    let faults =
+        (share(), option::of(share()), share(), 0..1_000_u64).prop_map(|(loss, burst, share, n)| Faults {
+            loss,
+            burst: burst.map(|b| b + 1.0),
+            duplicate: share,
+            reorder: share / 2.0,
+            corrupt: share / 4.0,
+            delay: Duration::from_micros(n),
+            seed: n,
+        });
+    (option::of(1..1_u64 << 40), option::of(4096..1_u64 << 32), option::of(faults))
+}
+
 fn port() -> impl Strategy<Value = Port> {
     let limit = (1..1_u64 << 40, 64..1_u64 << 30, mode());
     let limit = option::of(limit.prop_map(|(rate, burst, mode)| RateLimit { rate, burst, mode }));
     let overflow = select(vec![Overflow::Drop, Overflow::Backpressure]);
-    (overflow, 0..3_u32, vec(unicast(), 0..2), any::<(bool, bool)>(), vlan(), limit, kind()).prop_map(
-        |(overflow, mac_limit, allowed_macs, (learn, flood), vlan, limit, kind)| Port {
+    (overflow, 0..3_u32, vec(unicast(), 0..2), any::<(bool, bool)>(), vlan(), limit, line(), kind()).prop_map(
+        |(
+            overflow,
+            mac_limit,
+            allowed_macs,
+            (learn, flood),
+            vlan,
+            limit,
+            (capacity, queue, faults),
+            kind,
+        )| Port {
             name: String::new(),
             overflow,
             mac_limit,
@@ -122,6 +146,9 @@ fn port() -> impl Strategy<Value = Port> {
             flood,
             vlan,
             limit,
+            capacity,
+            queue: capacity.and(queue),
+            faults,
             kind,
         },
     )

@@ -212,8 +212,8 @@ impl Shared {
 }
 
 /// What a link carries, in bit/s.
-fn capacity(_s: &Switch, _port: &str) -> u64 {
-    1_000_000_000
+fn capacity(s: &Switch, port: &str) -> u64 {
+    s.port_state(port).and_then(|(port, _)| port.capacity).unwrap_or(0)
 }
 
 /// Runs until `stop` is told.

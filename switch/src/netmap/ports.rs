@@ -193,6 +193,9 @@ pub(super) fn plain_port(name: &str, kind: PortKind, learn: bool) -> valecast_co
         flood: true,
         vlan: Vlan::default(),
         limit: None,
+        capacity: None,
+        queue: None,
+        faults: None,
         kind,
     }
 }

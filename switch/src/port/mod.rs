@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::frame::{Burst, Entry, VnetHdr};
 
+pub mod line;
 pub mod netmap;
 pub mod null;
 pub mod outside;

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::counters::{Count, PortStats, Sums};
 use crate::fdb::Fdb;
 use crate::meter::Meter;
+use crate::port::line::Entrance;
 use crate::port::outside::{Outside, Serving};
 use crate::port::{Egress, OpenError};
 use crate::tables::{PortId, Tables};
@@ -163,6 +164,8 @@ struct PortState {
 
 struct Attached {
     egress: Arc<dyn Egress>,
+    /// The same, if it is the entrance of a line.
+    line: Option<Arc<Entrance>>,
     number: u64,
     /// Lifelines and threads, dropped on detach.
     _keep: Vec<Box<dyn std::any::Any + Send>>,

@@ -16,8 +16,10 @@ use crate::clock;
 use crate::counters::PortStats;
 use crate::fdb::MAX_PORTS;
 use crate::meter::Meter;
+use crate::port::line::outlet::Change;
+use crate::port::line::{self, Settings};
 use crate::port::ring::{RingEgress, RingIngress, Special};
-use crate::port::{Ingress, OpenError, Opened, netmap, null, packet, pcap, tap, xdp};
+use crate::port::{Egress, Ingress, OpenError, Opened, netmap, null, packet, pcap, tap, xdp};
 use crate::worker::Command;
 
 /// Who is attached to a ring port.
@@ -63,7 +65,7 @@ impl Switch {
             PortKind::Netmap(n) => Some(netmap::open(&name, n).map_err(fail)?),
         };
         let memory = opened.as_ref().map_or(0, |o| o.egress.about().memory);
-        self.has_memory(&name, memory)?;
+        self.has_memory(&name, memory + line_memory(&cfg))?;
         let serving = match &cfg.kind {
             PortKind::E1000(_) | PortKind::VhostUser(_) => {
                 let exclusive = self.is_exclusive();
@@ -110,6 +112,16 @@ impl Switch {
         let Some(p) = self.ports.get_mut(name) else { return Err(self.missing(name)) };
         let id = p.id;
         let Opened { ingress, egress, keep } = opened;
+        let queues = ingress.len().max(egress.caps().queues);
+        let (egress, line) = match Settings::of(&p.cfg) {
+            None => (egress, None),
+            Some(settings) => {
+                let (entrance, outlet) = line::wrap(egress, &settings, p.stats.clone())
+                    .map_err(|source| SwitchError::Open { port: name.to_owned(), source })?;
+                (entrance.clone() as Arc<dyn Egress>, Some((entrance, outlet)))
+            }
+        };
+        let (entrance, outlet) = line.unzip();
         self.attachments += 1;
         let number = self.attachments;
         p.attached = Some(Attached {
@@ -117,14 +129,19 @@ impl Switch {
             number,
             _keep: keep,
             client,
-            queues: ingress.len().max(egress.caps().queues),
-            memory,
+            line: entrance,
+            queues,
+            memory: memory + line_memory(&p.cfg),
             resets,
             since: clock::now_ns(),
         });
         self.publish_now();
         for w in 0..self.workers.len() {
             self.tell(w, Command::AddRoom(id, egress.clone()));
+        }
+        if let Some(outlet) = outlet {
+            let w = self.next_worker();
+            self.tell(w, Command::AddOutlet(id, outlet));
         }
         for (lane, ingress) in ingress.into_iter().enumerate() {
             self.add_source(id, lane, ingress);
@@ -143,9 +160,14 @@ impl Switch {
         Ok(())
     }
 
-    fn add_source(&mut self, port: u16, lane: usize, ingress: Box<dyn Ingress>) {
+    fn next_worker(&mut self) -> usize {
         let w = self.next_worker;
         self.next_worker = (w + 1) % self.workers.len().max(1);
+        w
+    }
+
+    fn add_source(&mut self, port: u16, lane: usize, ingress: Box<dyn Ingress>) {
+        let w = self.next_worker();
         self.tell(w, Command::AddSource { port, lane, ingress });
     }
 
@@ -198,24 +220,78 @@ impl Switch {
 
     /// Changes the policy of an attached port.
     pub fn update_port(&mut self, cfg: Port) -> Result<(), SwitchError> {
-        let Some(p) = self.ports.get_mut(&cfg.name) else { return Err(self.missing(&cfg.name)) };
-        if p.cfg.limit != cfg.limit {
-            let new = cfg.limit.as_ref().map(|l| Meter::new(l.rate, l.burst, l.mode));
-            p.limit =
-                new.map(|new| Arc::new(p.limit.iter().fold(new, |new, old| new.after(old, clock::now_ns()))));
+        if !self.ports.contains_key(&cfg.name) {
+            return Err(self.missing(&cfg.name));
         }
-        p.cfg = cfg;
-        self.publish();
+        let line = self.change_line(&cfg)?;
+        if let Some(p) = self.ports.get_mut(&cfg.name) {
+            if p.cfg.limit != cfg.limit {
+                let new = cfg.limit.as_ref().map(|l| Meter::new(l.rate, l.burst, l.mode));
+                let (old, now) = (p.limit.take(), clock::now_ns());
+                p.limit = new.map(|new| Arc::new(old.iter().fold(new, |new, old| new.after(old, now))));
+            }
+            p.cfg = cfg;
+        }
+        if let (Some(later), NewLine::Same) = (&mut self.put_off, &line) {
+            later.barrier = true;
+            later.tables.set(true);
+            return Ok(());
+        }
+        self.publish_now();
         // A sender that waited for this port may not have to any more.
-        match &mut self.put_off {
-            Some(later) => later.barrier = true,
-            None => self.pass_all(),
+        self.pass_all();
+        // From here on nobody goes by the way that was before.
+        match line {
+            NewLine::Same => {}
+            NewLine::Changed(id, change) => self.tell_line(id, &change),
+            NewLine::Added(id, egress, outlet) => {
+                for w in 0..self.workers.len() {
+                    self.tell(w, Command::AddRoom(id, egress.clone()));
+                }
+                let w = self.next_worker();
+                self.tell(w, Command::AddOutlet(id, outlet));
+            }
         }
         Ok(())
     }
 
     pub(super) fn pass_all(&self) {
         self.all_workers(Command::Barrier);
+    }
+
+    /// Makes the line before a port, which is attached, what `cfg` says; the outlet is told afterwards.
+    fn change_line(&mut self, cfg: &Port) -> Result<NewLine, SwitchError> {
+        let Some(p) = self.ports.get(&cfg.name) else { return Ok(NewLine::Same) };
+        let same = Settings::any(&p.cfg) == Settings::any(cfg);
+        let (before, after) = (line_memory(&p.cfg), line_memory(cfg));
+        self.has_memory(&cfg.name, after.saturating_sub(before))?;
+        let Some(p) = self.ports.get_mut(&cfg.name) else { return Ok(NewLine::Same) };
+        let Some(a) = p.attached.as_mut().filter(|_| !same) else { return Ok(NewLine::Same) };
+        let new = match (&a.line, Settings::of(cfg)) {
+            (Some(line), _) => {
+                let (line, change) = line.changed(&Settings::any(cfg));
+                a.egress = line.clone();
+                a.line = Some(line);
+                NewLine::Changed(p.id, change)
+            }
+            (None, None) => return Ok(NewLine::Same),
+            (None, Some(settings)) => {
+                let (line, outlet) = line::wrap(a.egress.clone(), &settings, p.stats.clone())
+                    .map_err(|source| SwitchError::Open { port: cfg.name.clone(), source })?;
+                a.egress = line.clone();
+                a.line = Some(line);
+                NewLine::Added(p.id, a.egress.clone(), outlet)
+            }
+        };
+        a.memory = a.memory.saturating_sub(before) + after;
+        Ok(new)
+    }
+
+    /// One worker has the outlet; the others' copies of the message are never read.
+    fn tell_line(&self, id: u16, change: &Change) {
+        for w in 0..self.workers.len() {
+            self.tell(w, Command::ChangeLine(id, change.clone()));
+        }
     }
 
     /// Replaces a port by another of the same name.
@@ -296,7 +372,7 @@ impl Switch {
             let what = format!("port {name:?}: its rings take {bytes} bytes, memory_limit is {top}");
             return Err(SwitchError::Limit(what));
         }
-        self.has_memory(name, bytes)?;
+        self.has_memory(name, bytes + line_memory(&p.cfg))?;
         let exclusive = self.cfg.workers == 1;
         let mut end = Endpoint::new(layout, name, exclusive).map_err(|e| fail(e.into()))?;
         if request.pairing == Pairing::Asymmetric && notify::has_barriers() {
@@ -357,6 +433,18 @@ pub(crate) fn over_rings(
     }
     let rx = std::mem::take(&mut end.rx);
     Opened { ingress, egress: Arc::new(RingEgress::new(rx, slots, special)), keep }
+}
+
+/// What became of a port's line.
+enum NewLine {
+    Same,
+    Changed(u16, Change),
+    Added(u16, Arc<dyn Egress>, Box<line::Outlet>),
+}
+
+/// Most memory of the line before a port.
+fn line_memory(cfg: &Port) -> u64 {
+    Settings::of(cfg).map_or(0, |s| s.memory())
 }
 
 /// Ring parameters from the configuration.
@@ -426,7 +514,10 @@ impl Switch {
     /// Lets the data path know that a port can do other things than before.
     pub fn caps_changed(&mut self) {
         for a in self.ports.values_mut().filter_map(|p| p.attached.as_mut()) {
-            if let Some(egress) = a.egress.renewed() {
+            if let Some(line) = a.line.as_ref().and_then(|l| l.anew()) {
+                a.egress = line.clone();
+                a.line = Some(line);
+            } else if let Some(egress) = a.egress.renewed() {
                 a.egress = egress;
             }
         }

@@ -146,13 +146,18 @@ impl Switch {
                 None => a.map(|a| a.egress.about()).unwrap_or_default(),
             };
             let state = about.state.unwrap_or(if a.is_some() { "up" } else { "waiting" });
+            let mut device: BTreeMap<_, _> =
+                about.counters.iter().map(|(what, n)| ((*what).to_owned(), *n)).collect();
+            if let Some(line) = a.and_then(|a| a.line.as_ref()) {
+                device.extend(line.counters().into_iter().map(|(what, n)| (what.to_owned(), n)));
+            }
             let kernel_drops = about.kernel_drops.iter().filter(|(_, n)| *n > 0);
             let mut v = PortView {
                 name: name.clone(),
                 kind: p.cfg.kind.name().to_owned(),
                 state: state.to_owned(),
                 mode: about.mode.map(str::to_owned),
-                device: about.counters.iter().map(|(what, n)| ((*what).to_owned(), *n)).collect(),
+                device,
                 kernel_drops: kernel_drops.map(|(cause, n)| ((*cause).to_owned(), *n)).collect(),
                 pid: a.and_then(|a| a.client).map(|c| c.pid),
                 uid: a.and_then(|a| a.client).map(|c| c.uid),

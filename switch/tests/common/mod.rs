@@ -54,13 +54,34 @@ impl Rig {
     }
 
     pub fn attach(&self, port: &str) -> Client {
-        let p = Port::attach(&self.socket(), port, &AttachOptions::default()).unwrap();
+        self.attach_to("vale0", port)
+    }
+
+    pub fn attach_to(&self, switch: &str, port: &str) -> Client {
+        let socket = Daemon::ring_socket(self.dir.path(), switch);
+        let p = Port::attach(&socket, port, &AttachOptions::default()).unwrap();
         let (link, tx, rx) = p.split();
         Client { link, tx: tx.into_iter().next().unwrap(), rx: rx.into_iter().next().unwrap() }
     }
 
     pub fn stats(&self) -> StatsView {
         self.daemon.with("vale0", |s| s.stats_view()).unwrap()
+    }
+
+    /// Waits until nothing waits in a line any more, then checks the books.
+    pub fn settled(&self, switch: &str) -> StatsView {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let v = self.daemon.with(switch, |s| s.stats_view()).unwrap();
+            let all = || v.ports.iter().chain([&v.retired]);
+            let copies: u64 = all().map(|p| p.copies).sum();
+            let out: u64 = all().map(|p| p.out_frames + p.out_drops.values().sum::<u64>()).sum();
+            if copies == out || Instant::now() > end {
+                check(&v);
+                return v;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Waits until nothing moves any more, then checks the books.

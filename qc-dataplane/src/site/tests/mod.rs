@@ -43,7 +43,7 @@ fn text(dir: &Path, more: &str) -> String {
     for (own, other) in [("a", "b"), ("b", "a")] {
         text += &format!(
             "[[switch]]\nname = {own:?}\nmax_groups = 4\n[[switch.port]]\nname = \"to-{other}\"\nkind = \"patch\"\n\
-             peer = \"{other}:to-{own}\"\nflood = false\n{}",
+             peer = \"{other}:to-{own}\"\nflood = false\ncapacity = \"100Mbit/s\"\n{}",
             if own == "a" { more } else { "" }
         );
         text += &format!(
@@ -151,7 +151,7 @@ fn a_tree_is_installed_carries_frames_both_ways_and_goes() {
     let fake = rig.controller();
     for (site, to) in [("a", "b"), ("b", "a")] {
         let report = fake.report(site, |r| r.links[0].up);
-        assert_eq!((report.links[0].to.as_str(), report.links[0].capacity), (to, 1_000_000_000));
+        assert_eq!((report.links[0].to.as_str(), report.links[0].capacity), (to, 100_000_000));
         // Two groups of four are the probes'.
         assert_eq!((report.max_groups, report.max_buckets, report.generation), (2, 32, 0));
     }
