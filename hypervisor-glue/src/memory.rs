@@ -95,9 +95,22 @@ impl Snapshot {
         if !self.master {
             return Err(Fault::NotMaster(address));
         }
+        self.map(address)?.slice(address, len, direction)
+    }
+
+    /// The map that an address lies in: where it begins, and all of it.
+    pub fn around(&self, address: u64, direction: Direction) -> Result<(u64, HostSlice<'_>), Fault> {
+        if !self.master {
+            return Err(Fault::NotMaster(address));
+        }
+        let map = self.map(address)?;
+        Ok((map.start, map.slice(map.start, map.size, direction)?))
+    }
+
+    fn map(&self, address: u64) -> Result<&Map, Fault> {
         let after = self.maps.partition_point(|m| m.start <= address);
         let map = after.checked_sub(1).and_then(|k| self.maps.get(k)).filter(|m| address < m.end());
-        map.ok_or(Fault::Unmapped(address))?.slice(address, len, direction)
+        map.map(Arc::as_ref).ok_or(Fault::Unmapped(address))
     }
 
     /// A range that must lie in one piece: a descriptor ring, a status block.

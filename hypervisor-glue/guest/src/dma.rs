@@ -51,6 +51,12 @@ pub unsafe trait Dma {
     /// The memory at `addr`, up to `len` bytes (not 0) or to the end of the mapping; `None` if there is none.
     fn span(&self, addr: u64, len: usize, access: Access) -> Option<Span>;
 
+    /// As much memory around `addr` as lies in one piece, and the address where it begins; so that neighbours need no
+    /// look-up of their own.
+    fn around(&self, addr: u64, access: Access) -> Option<(u64, Span)> {
+        self.span(addr, usize::MAX, access).map(|s| (addr, s))
+    }
+
     /// All `len` bytes at `addr` in one piece.
     fn whole(&self, addr: u64, len: usize, access: Access) -> Option<NonNull<u8>> {
         self.span(addr, len, access).filter(|s| s.len == len).map(|s| s.ptr)
@@ -116,6 +122,49 @@ pub unsafe trait Dma {
     }
 }
 
+/// Memory that was found last: frames of a burst lie near each other.
+pub struct Window<'m, M: Dma + ?Sized> {
+    mem: &'m M,
+    access: Access,
+    start: u64,
+    ptr: NonNull<u8>,
+    len: usize,
+}
+
+impl<'m, M: Dma + ?Sized> Window<'m, M> {
+    /// Nothing was found yet.
+    pub fn new(mem: &'m M, access: Access) -> Self {
+        Self { mem, access, start: 0, ptr: NonNull::dangling(), len: 0 }
+    }
+
+    /// All `len` bytes (not 0) at `addr` in one piece; as [`Dma::whole`].
+    #[inline]
+    pub fn whole(&mut self, addr: u64, len: usize) -> Option<NonNull<u8>> {
+        if let Some(p) = self.inside(addr, len) {
+            return Some(p);
+        }
+        let (start, s) = self.mem.around(addr, self.access)?;
+        (self.start, self.ptr, self.len) = (start, s.ptr, s.len);
+        self.inside(addr, len)
+    }
+
+    /// Where `addr` is, if it is in what was found last.
+    #[inline]
+    pub fn known(&self, addr: u64) -> Option<NonNull<u8>> {
+        self.inside(addr, 1)
+    }
+
+    #[inline]
+    fn inside(&self, addr: u64, len: usize) -> Option<NonNull<u8>> {
+        let at = addr.wrapping_sub(self.start);
+        if at >= self.len as u64 || len > self.len - at as usize {
+            return None;
+        }
+        // SAFETY: `at` is inside the span.
+        Some(unsafe { self.ptr.add(at as usize) })
+    }
+}
+
 /// A ring of 16-byte descriptors, found once per turn.
 pub struct Ring<'m, M: Dma + ?Sized> {
     mem: &'m M,
@@ -141,6 +190,18 @@ impl<'m, M: Dma + ?Sized> Ring<'m, M> {
             None => self.mem.whole(self.base.checked_add(byte)?, size, access),
         }
         .filter(|p| (p.as_ptr() as usize).is_multiple_of(size))
+    }
+
+    /// All descriptors, if they lie in one piece, as nearly always: their halves, little-endian.
+    #[inline]
+    pub fn all(&self) -> Option<&'m [[AtomicU64; 2]]> {
+        let p = self.whole?.cast::<[AtomicU64; 2]>();
+        if !p.is_aligned() {
+            return None;
+        }
+        // SAFETY: aligned (checked), `len * 16` bytes are there while `mem` is borrowed, and atomics may be shared with
+        // any writer.
+        Some(unsafe { core::slice::from_raw_parts(p.as_ptr(), self.len as usize) })
     }
 
     /// Both halves of descriptor `i`, as the guest last left them.

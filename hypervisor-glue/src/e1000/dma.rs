@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 
-pub use valecast_guest::dma::{Access, Dma, Ring, Span, Unmapped};
+pub use valecast_guest::dma::{Access, Dma, Ring, Span, Unmapped, Window};
 
 /// Guest memory on our own heap: for tests, fuzzing and the guest of [`super::guest`].
 pub struct HeapMemory {

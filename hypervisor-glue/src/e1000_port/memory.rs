@@ -20,6 +20,13 @@ impl<'g> Mapped<'g> {
     }
 }
 
+fn direction(access: Access) -> Direction {
+    match access {
+        Access::Read => Direction::Read,
+        Access::Write => Direction::Write,
+    }
+}
+
 // SAFETY: a snapshot's maps stay mapped while it may be in use, which is while a thread that loaded it is pinned (see
 // `vfio_user::memory`), and `Mapped::new` demands that of those who make bursts. Memory that its owner cuts off
 // stays readable (`vfio_user::sys::sigbus`). The map table has only whole pages at offsets of whole pages, so
@@ -27,11 +34,12 @@ impl<'g> Mapped<'g> {
 unsafe impl Dma for Mapped<'_> {
     #[inline]
     fn span(&self, addr: u64, len: usize, access: Access) -> Option<Span> {
-        let direction = match access {
-            Access::Read => Direction::Read,
-            Access::Write => Direction::Write,
-        };
-        let slice = self.0.translate(addr, len as u64, direction).ok()?;
+        let slice = self.0.translate(addr, len as u64, direction(access)).ok()?;
         Some(Span { ptr: NonNull::new(slice.as_ptr().cast_mut())?, len: slice.len() })
+    }
+
+    fn around(&self, addr: u64, access: Access) -> Option<(u64, Span)> {
+        let (start, slice) = self.0.around(addr, direction(access)).ok()?;
+        Some((start, Span { ptr: NonNull::new(slice.as_ptr().cast_mut())?, len: slice.len() }))
     }
 }

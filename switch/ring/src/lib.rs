@@ -28,4 +28,4 @@ pub mod region;
 mod sync;
 
 pub use abi::SlotFlags;
-pub use region::prefetch;
+pub use region::{copy_payload, prefetch, prefetch_write};

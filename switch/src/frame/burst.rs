@@ -310,6 +310,18 @@ impl Burst {
         }
     }
 
+    /// The head of a frame that has a whole one, and what follows in one piece; as nearly all do.
+    #[inline]
+    pub fn plain(&self, f: &Frame) -> Option<(&[u8; HEAD], Piece)> {
+        if usize::from(f.head_len) != HEAD || f.is_in_pieces() {
+            return None;
+        }
+        // SAFETY: a frame's head is memory of this burst's own, which stays put while it is borrowed, and has the 16
+        // bytes that it says.
+        let head = unsafe { &*f.head.cast::<[u8; HEAD]>() };
+        Some((head, Piece { at: f.tail, len: f.tail_len as usize }))
+    }
+
     /// A frame's bytes, in their order.
     #[inline]
     pub fn bytes_of(&self, f: &Frame) -> Bytes<'_> {

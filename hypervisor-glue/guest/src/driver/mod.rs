@@ -247,7 +247,10 @@ impl Driver {
             return Ok(0);
         }
         self.did.interrupts += 1;
-        bus.write(regs::IMC, u32::MAX);
+        // The CSB's flags are a mask of their own: a guest that is awake is not interrupted.
+        if self.csb.is_none() {
+            bus.write(regs::IMC, u32::MAX);
+        }
         let got = self.receive(bus, mem, each)?;
         self.reclaim(mem)?;
         if why & cause::TXDW != 0 {
@@ -260,7 +263,9 @@ impl Driver {
                 _ => Combining::Idle,
             };
         }
-        bus.write(regs::IMS, WANTED);
+        if self.csb.is_none() {
+            bus.write(regs::IMS, WANTED);
+        }
         Ok(got)
     }
 
@@ -295,11 +300,14 @@ impl Driver {
         mut each: impl FnMut(&Frame),
     ) -> Result<u32, Unmapped> {
         let mut n = 0;
+        // With the CSB the card's head says what is there, and descriptors need not be cleared: each line of them would
+        // go back and forth once more.
+        let head = self.csb.as_ref().map(|c| c.rdh(mem)).transpose()?;
         while n < max
-            && let Some(f) = self.rx.next(mem)?
+            && let Some(f) = self.rx.next(mem, head)?
         {
             each(&f);
-            self.rx.give_back(mem, &f)?;
+            self.rx.give_back(mem, &f, head.is_none())?;
             n += 1;
         }
         if n > 0 {
@@ -319,7 +327,7 @@ impl Driver {
         let Some(c) = &self.csb else { return Ok(!self.rx.is_ready(mem)?) };
         c.wait_for_rx(mem)?;
         // Look again: a frame may have come before the card could see the flag.
-        if self.rx.is_ready(mem)? {
+        if self.rx.is_behind(c.rdh(mem)?) {
             c.awake(mem)?;
             return Ok(false);
         }

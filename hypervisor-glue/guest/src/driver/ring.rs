@@ -282,10 +282,15 @@ impl RxRing {
         Ok((load(mem, self.at, self.n, self.next)?.1 >> 32) as u8 & DD != 0)
     }
 
-    /// The next whole frame.
-    pub fn next(&self, mem: &impl Dma) -> Result<Option<Frame>, Unmapped> {
+    /// Whether there are descriptors before the card's head.
+    pub fn is_behind(&self, head: u32) -> bool {
+        head < self.n && head != self.next
+    }
+
+    /// The next whole frame, before the card's `head` if that is known.
+    pub fn next(&self, mem: &impl Dma, head: Option<u32>) -> Result<Option<Frame>, Unmapped> {
         let (mut len, mut k, mut i) = (0, 0, self.next);
-        while k < self.n {
+        while k < self.n && Some(i) != head {
             let w = Written::parse(load(mem, self.at, self.n, i)?.1);
             if w.status & DD == 0 {
                 break;
@@ -300,10 +305,12 @@ impl RxRing {
         Ok(None)
     }
 
-    /// The next frame's buffers are free again.
-    pub fn give_back(&mut self, mem: &impl Dma, f: &Frame) -> Result<(), Unmapped> {
+    /// The next frame's buffers are free again; `clear`: their descriptors are to say so.
+    pub fn give_back(&mut self, mem: &impl Dma, f: &Frame, clear: bool) -> Result<(), Unmapped> {
         for _ in 0..f.descriptors {
-            store(mem, self.at, self.n, self.next, (self.buffer(self.next), 0))?;
+            if clear {
+                store(mem, self.at, self.n, self.next, (self.buffer(self.next), 0))?;
+            }
             self.next = after(self.next, self.n);
             self.tail = after(self.tail, self.n);
         }

@@ -54,12 +54,23 @@ impl GuestCsb {
     pub fn publish_tx(&self, mem: &impl Dma, tail: u32) -> Result<bool, Unmapped> {
         put(word!(self, mem, guest_tdt)?, tail);
         settle();
-        Ok(get(word!(self, mem, host_need_txkick)?) & 1 != 0)
+        let flag = word!(self, mem, host_need_txkick)?;
+        if get(flag) & 1 == 0 {
+            return Ok(false);
+        }
+        // Once is enough: it may be a while until the card gets a processor and lowers the flag itself.
+        put(flag, 0);
+        Ok(true)
     }
 
     /// Where the card is in the transmit ring.
     pub fn tdh(&self, mem: &impl Dma) -> Result<u32, Unmapped> {
         Ok(get(word!(self, mem, host_tdh)?))
+    }
+
+    /// Where the card is in the receive ring.
+    pub fn rdh(&self, mem: &impl Dma) -> Result<u32, Unmapped> {
+        Ok(get(word!(self, mem, host_rdh)?))
     }
 
     /// Tells of the receive tail, which moved on from `told` in a ring of `n`; whether RDT must be written. The card's

@@ -15,9 +15,11 @@ use super::stats::Word;
 use crate::csb;
 
 mod checksum;
+mod plain;
 mod source;
 mod write;
 
+use plain::Plain;
 use source::Source;
 use write::{Sums, Writer};
 
@@ -190,8 +192,11 @@ impl Device {
         state.above_low |= r.pending() > low;
         let mut w = Writer { device: self, mem, ring: Ring::new(mem, r.base, r.len, Access::Write), shape };
         let mut sums = Sums::default();
+        let mut plain = Plain::new(self, &filter, &Ring::new(mem, r.base, r.len, Access::Write), mem, shape);
         for f in frames() {
-            w.frame(&filter, &mut r, &Source::of(burst, f), &mut sums);
+            if !plain.as_mut().is_some_and(|p| p.frame(&mut r, burst, f, &mut sums)) {
+                w.frame(&filter, &mut r, &Source::of(burst, f), &mut sums);
+            }
         }
         sums.add_to(self);
         if sums.lost > 0 {

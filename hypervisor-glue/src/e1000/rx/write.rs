@@ -13,6 +13,8 @@ use crate::e1000::stats::{Batch, Word};
 #[derive(Default)]
 pub(super) struct Sums {
     batch: Batch,
+    /// Frames alike that are not in the batch yet: receiver, length, and how many.
+    alike: ([u8; 6], usize, u32),
     bytes: u64,
     filtered: u64,
     too_long: u64,
@@ -22,7 +24,28 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    pub fn add_to(&self, d: &Device) {
+    /// Counts a frame that the guest got.
+    #[inline]
+    pub fn count(&mut self, [a, b, c, d, e, f, ..]: &[u8; 16], len: usize) {
+        let to = [*a, *b, *c, *d, *e, *f];
+        if (self.alike.0, self.alike.1) != (to, len) {
+            self.count_alike();
+            self.alike = (to, len, 0);
+        }
+        self.alike.2 += 1;
+        self.bytes += len as u64;
+    }
+
+    #[cold]
+    fn count_alike(&mut self) {
+        let (to, len, n) = std::mem::take(&mut self.alike);
+        if n > 0 {
+            self.batch.add(&to, len, n);
+        }
+    }
+
+    pub fn add_to(&mut self, d: &Device) {
+        self.count_alike();
         let c = &d.counters;
         c.rx_frames.add(u64::from(self.batch.frames()));
         c.rx_bytes.add(self.bytes);
@@ -81,8 +104,7 @@ impl<M: Dma + ?Sized> Writer<'_, M> {
         };
         if copied {
             self.look_at(&parts, &mut last);
-            sums.batch.add(&[head[0], head[1], head[2], head[3], head[4], head[5]], len, 1);
-            sums.bytes += len as u64;
+            sums.count(&head, len);
             sums.small |= len + FCS <= d.reg(regs::RSRPD) as usize;
         } else {
             sums.dma += 1;

@@ -13,11 +13,11 @@ use crate::e1000::regs::{self, ctrl, tctl};
 /// Longest frame to be segmented: 64 KiB of IP and the Ethernet header with two tags.
 const MOST_SEGMENTED: usize = 65_535 + 22;
 /// Longest other frame (manual, section 3.3.3).
-const MOST: usize = 16_288;
+pub(super) const MOST: usize = 16_288;
 /// Most pieces of one frame; what a 64 KiB frame in 512-byte buffers takes, and more than any driver uses.
 const MOST_PIECES: usize = 256;
 /// Shortest frame without FCS.
-const LEAST: usize = 60;
+pub(super) const LEAST: usize = 60;
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

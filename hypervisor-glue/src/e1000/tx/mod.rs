@@ -3,7 +3,7 @@
 //! [`TxQueue::take`] walks descriptors from the head to the tail and puts whole frames into the burst:
 //! - its payload leaves **by reference**, in however many pieces it lies (up to
 //!   [`valecast_switch::frame::MAX_PIECES`]); headers that change (segmentation, a VLAN tag, a checksum of IP) are copied
-//!   first, for they must be read once;
+//!   first, for they must be read once; rows of frames that ask for nothing are taken in few steps ([`plain`]);
 //! - short frames to be padded, sums that the switch cannot do, and frames in more pieces are gathered into the burst's
 //!   own memory.
 //!
@@ -25,9 +25,11 @@ use super::stats::Batch;
 
 mod frame;
 mod offload;
+mod plain;
 mod tell;
 
 use frame::{Assembly, Gave};
+use plain::Plain;
 
 /// The two contexts that the chip remembers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,15 +38,32 @@ struct Contexts {
     segmented: Context,
 }
 
-/// Where a frame of the burst ends: what completing it comes to.
+/// A row of the burst's frames, of which either there is one, or all take one descriptor and are alike in whether they
+/// ask for a report: what completing it comes to. Counts are up to and with its last frame.
 #[derive(Clone, Copy, Debug)]
-struct End {
+struct Row {
+    frames: usize,
+    /// The descriptor behind it.
     next: u32,
     contexts: Contexts,
-    /// Reports up to and with its own.
     reports: usize,
-    /// Frames by reference, up to and with it.
     references: u64,
+    /// Each of its frames asks for a report.
+    reporting: bool,
+}
+
+impl Row {
+    /// The row without its last `n` frames, which it has more than, in a ring of `len`.
+    fn less(self, n: usize, len: u32) -> Self {
+        let back = n as u32;
+        Self {
+            frames: self.frames - n,
+            next: if self.next >= back { self.next - back } else { self.next + len - back },
+            reports: self.reports - if self.reporting { n } else { 0 },
+            references: self.references - n as u64,
+            ..self
+        }
+    }
 }
 
 /// What was completed since the guest was last told.
@@ -61,7 +80,9 @@ pub struct TxQueue {
     device: Arc<Device>,
     life: u32,
     contexts: Contexts,
-    ends: Vec<End>,
+    rows: Vec<Row>,
+    /// Descriptors of the ring that they lie in.
+    ring_len: u32,
     /// Descriptors of this burst that ask for a report, and whether it may wait.
     reports: Vec<(u32, bool)>,
     assembly: Assembly,
@@ -81,7 +102,8 @@ impl TxQueue {
             device,
             life: 0,
             contexts: Contexts::default(),
-            ends: Vec::new(),
+            rows: Vec::new(),
+            ring_len: 0,
             reports: Vec::new(),
             assembly: Assembly::default(),
             stalled: None,
@@ -121,7 +143,7 @@ impl TxQueue {
     /// timers or (in loopback) frames that came back may do.
     pub fn take<M: Dma + ?Sized>(&mut self, mem: &M, burst: &mut Burst, max: usize, now: u64) -> bool {
         let mut interrupt = self.device.tick(now);
-        self.ends.clear();
+        self.rows.clear();
         self.reports.clear();
         let life = self.device.tx_head().life;
         if life != self.life {
@@ -150,7 +172,30 @@ impl TxQueue {
         let (mut i, mut first) = (r.head, r.head);
         let mut references = 0;
         self.assembly.clear();
+        self.ring_len = r.len;
+        let mut plain = Plain::new(&self.device, &ring, mem);
         while i != r.tail && burst.taken() < max {
+            if first == i
+                && let Some(p) = &mut plain
+            {
+                let rest = RingRegs { head: i, ..r };
+                let row = p.take(&rest, burst, max);
+                if row.frames > 0 {
+                    self.reports.extend(row.reports.then(|| row.descriptors(&rest)).into_iter().flatten());
+                    i = row.next(&rest);
+                    first = i;
+                    references += u64::from(row.frames);
+                    self.rows.push(Row {
+                        frames: burst.taken(),
+                        next: i,
+                        contexts,
+                        reports: self.reports.len(),
+                        references,
+                        reporting: row.reports,
+                    });
+                    continue;
+                }
+            }
             let Some(halves) = ring.load(i) else {
                 // Not memory: no later one is any better.
                 self.device.counters.dma_errors.add(1);
@@ -186,7 +231,7 @@ impl TxQueue {
                 return;
             }
             references += u64::from(gave == Gave::ByReference);
-            self.ends.push(End { next: i, contexts, reports: self.reports.len(), references });
+            self.row(burst.taken(), i, contexts, references);
             first = i;
         }
         if i != r.tail || first == i {
@@ -195,8 +240,10 @@ impl TxQueue {
         // The rest ends no frame.
         if self.assembly.is_empty() && first == r.head {
             // Contexts and nulls only: done with at once.
-            let end = End { next: i, contexts, reports: self.reports.len(), references };
-            self.commit(mem, &end);
+            self.row(burst.taken(), i, contexts, references);
+            if let Some(end) = self.rows.pop() {
+                self.commit(mem, &end);
+            }
         } else if (RingRegs { head: first, ..r }).pending() + 1 >= r.len {
             // No room for its end, ever.
             self.device.counters.tx_endless.add(1);
@@ -211,16 +258,36 @@ impl TxQueue {
         let slots = RingRegs { head: first, ..r }.pending() as u16;
         burst.push_rejected(slots, Cause::BadSlot);
         self.device.counters.tx_dma_dropped.add(1);
-        self.ends.push(End { next: r.tail, contexts, reports: self.reports.len(), references });
+        self.row(burst.taken(), r.tail, contexts, references);
+    }
+
+    /// A row of one frame.
+    fn row(&mut self, frames: usize, next: u32, contexts: Contexts, references: u64) {
+        let reports = self.reports.len();
+        self.rows.push(Row { frames, next, contexts, reports, references, reporting: false });
     }
 
     /// The first `n` frames of `burst`, as given by [`TxQueue::take`] just before, are done with. Descriptors that
     /// ask for it are marked, and the head moves, unless the guest took its ring back in the meantime.
     pub fn complete<M: Dma + ?Sized>(&mut self, mem: &M, burst: &Burst, n: usize) {
-        let Some(end) = n.checked_sub(1).and_then(|last| self.ends.get(last)).copied() else { return };
-        self.ends.clear();
+        let in_row = self.rows.partition_point(|row| row.frames < n);
+        let Some(row) = self.rows.get(in_row).filter(|_| n > 0) else { return };
+        let end = row.less(row.frames - n, self.ring_len);
+        self.rows.clear();
         if !self.commit(mem, &end) {
             return;
+        }
+        self.device.counters.tx_by_reference.add(end.references);
+        if n == burst.taken() && !burst.is_odd() && burst.alike(burst.head_key(0), 0) == n {
+            let (bytes, longest) = (burst.bytes(n), burst.longest());
+            // No frame is longer than the longest: all are as long.
+            if bytes == (n * longest) as u64 {
+                let h = burst.head(0);
+                self.batch.add(&[h[0], h[1], h[2], h[3], h[4], h[5]], longest, n as u32);
+                self.device.counters.tx_frames.add(n as u64);
+                self.device.counters.tx_bytes.add(bytes);
+                return;
+            }
         }
         let (mut frames, mut bytes) = (0, 0);
         for (i, f) in
@@ -234,7 +301,6 @@ impl TxQueue {
                 None => self.batch.add(&to, f.len(), 1),
             }
         }
-        self.device.counters.tx_by_reference.add(end.references);
         self.device.counters.tx_frames.add(frames);
         self.device.counters.tx_bytes.add(bytes);
     }
@@ -251,7 +317,7 @@ impl TxQueue {
     }
 
     /// Marks descriptors and moves the head; `false` if the ring is not what it was.
-    fn commit<M: Dma + ?Sized>(&mut self, mem: &M, end: &End) -> bool {
+    fn commit<M: Dma + ?Sized>(&mut self, mem: &M, end: &Row) -> bool {
         let d = &self.device;
         let head = d.tx_head();
         // Under the lock the guest cannot take its ring back.

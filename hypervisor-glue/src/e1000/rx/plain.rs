@@ -1,0 +1,133 @@
+//! The usual frame, in few steps: it fits into one buffer, has no VLAN tag, looks like the one before it, and the guest
+//! leaves checksums alone. All others are [`super::write`]'s.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use valecast_ring::{copy_payload, prefetch_write};
+use valecast_switch::frame::{Burst, Frame, HEAD};
+
+use super::write::Sums;
+use super::{FCS, LEAST, Shape};
+use crate::e1000::desc::{DD, Written, rx as bits};
+use crate::e1000::device::{Device, RingRegs};
+use crate::e1000::dma::{Access, Dma, Ring, Window};
+use crate::e1000::filter::{Filter, Verdict};
+use crate::e1000::regs::{self, rxcsum};
+
+/// Frames that buffers are asked for ahead of them.
+const AHEAD: u32 = 8;
+/// Descriptors of a cache line.
+const PER_LINE: u32 = 4;
+
+/// Writes plain frames into a ring.
+pub(super) struct Plain<'a, M: Dma + ?Sized> {
+    filter: &'a Filter<'a>,
+    ring: &'a [[AtomicU64; 2]],
+    memory: Window<'a, M>,
+    shape: Shape,
+    /// Longest frame that SRPD tells of, FCS included.
+    small: usize,
+    /// What the frames before began with, and the status that they got.
+    known: Option<(u128, u8)>,
+}
+
+/// What frames are alike by: all of a head but its last two bytes, which belong to a tag if there is one.
+fn key(head: &[u8; HEAD]) -> u128 {
+    u128::from_le_bytes(*head) & (u128::MAX >> 16)
+}
+
+impl<'a, M: Dma + ?Sized> Plain<'a, M> {
+    /// `None` if no frame is plain to this guest.
+    pub fn new(
+        device: &Device,
+        filter: &'a Filter<'a>,
+        ring: &Ring<'a, M>,
+        mem: &'a M,
+        shape: Shape,
+    ) -> Option<Self> {
+        let sums = rxcsum::IPOFL | rxcsum::TUOFL | rxcsum::PCSS;
+        if device.reg(regs::RXCSUM) & sums != 0 {
+            return None;
+        }
+        let small = device.reg(regs::RSRPD) as usize;
+        let memory = Window::new(mem, Access::Write);
+        Some(Self { filter, ring: ring.all()?, memory, shape, small, known: None })
+    }
+
+    /// The frame into the next buffer, and the head behind it; `false`, and nothing was done, if it is not that plain.
+    #[inline(always)]
+    pub fn frame(&mut self, r: &mut RingRegs, burst: &Burst, f: &Frame, sums: &mut Sums) -> bool {
+        let Some((head, rest)) = burst.plain(f) else { return false };
+        let len = f.len();
+        let total = len.max(LEAST) + self.shape.fcs;
+        if len > self.shape.most || total > self.shape.buffer || r.head == r.tail {
+            return false;
+        }
+        let status = match self.known {
+            Some((k, status)) if k == key(head) => status,
+            _ => match self.look(head) {
+                Some(status) => status,
+                None => return false,
+            },
+        };
+        let Some([low, high]) = self.ring.get(r.head as usize) else { return false };
+        // ORDERING: Relaxed; the tail that led here was read with Acquire.
+        let addr = u64::from_le(low.load(Ordering::Relaxed));
+        let Some(to) = (addr != 0).then(|| self.memory.whole(addr, total)).flatten() else { return false };
+        self.ask_ahead(r);
+        let to = to.as_ptr();
+        // SAFETY: `total` bytes are writable at `to`: the frame, or 60 bytes if it is shorter, and the FCS. The
+        // frame's rest is readable, as the burst vouches.
+        unsafe {
+            to.cast::<[u8; HEAD]>().write_unaligned(*head);
+            copy_payload(rest.at, to.add(HEAD), rest.len);
+            if total == len + FCS {
+                to.add(len).cast::<[u8; FCS]>().write_unaligned([0; FCS]);
+            } else if total > len {
+                to.add(len).write_bytes(0, total - len);
+            }
+        }
+        let w = Written { len: total as u16, status, ..Written::default() };
+        // ORDERING: Release: data first, status last.
+        high.store(w.word().to_le(), Ordering::Release);
+        r.head = if r.head + 1 == r.len { 0 } else { r.head + 1 };
+        sums.count(head, len);
+        sums.small |= len + FCS <= self.small;
+        true
+    }
+
+    /// The status of frames that begin so; `None` if they are not plain.
+    #[cold]
+    fn look(&mut self, head: &[u8; HEAD]) -> Option<u8> {
+        if self.filter.tag(head).is_some() {
+            return None;
+        }
+        let inexact = match self.filter.verdict(head) {
+            Verdict::Exact => 0,
+            Verdict::Inexact => bits::PIF,
+            Verdict::Refused => return None,
+        };
+        let status = DD | bits::EOP | bits::IXSM | inexact;
+        self.known = Some((key(head), status));
+        Some(status)
+    }
+
+    /// Asks for what frames after this one will be written to.
+    #[inline(always)]
+    fn ask_ahead(&self, r: &RingRegs) {
+        let at = |ahead: u32| {
+            let i = r.head + ahead;
+            self.ring.get(if i >= r.len { i - r.len } else { i } as usize)
+        };
+        if r.head.is_multiple_of(PER_LINE)
+            && let Some(d) = at(2 * AHEAD)
+        {
+            prefetch_write(std::ptr::from_ref(d).cast());
+        }
+        if let Some([low, _]) = at(AHEAD)
+            && let Some(p) = self.memory.known(u64::from_le(low.load(Ordering::Relaxed)))
+        {
+            prefetch_write(p.as_ptr());
+        }
+    }
+}
