@@ -21,9 +21,10 @@ const BAR0: u32 = 0;
 const CONFIG: u32 = 7;
 /// PCI command: memory, bus master.
 const COMMAND: (u64, u16) = (4, 0x6);
-/// `VFIO_IRQ_SET_DATA_EVENTFD` with `_ACTION_TRIGGER` and `_ACTION_UNMASK`.
+/// `VFIO_IRQ_SET_DATA_EVENTFD` with `_ACTION_TRIGGER`.
 const TRIGGER: u32 = 0x24;
-const UNMASK: u32 = 0x14;
+/// `VFIO_IRQ_SET_DATA_NONE` with `_ACTION_UNMASK`.
+const UNMASK: u32 = 0x11;
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -35,6 +36,17 @@ pub struct Client {
 
 fn bad(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())
+}
+
+/// What is to be done about INTx.
+fn irq(flags: u32) -> wire::SetIrqs {
+    wire::SetIrqs {
+        argsz: (size_of::<wire::SetIrqs>() as u32).into(),
+        flags: flags.into(),
+        index: 0.into(),
+        start: 0.into(),
+        count: 1.into(),
+    }
 }
 
 impl Client {
@@ -50,6 +62,13 @@ impl Client {
         Ok(c)
     }
 
+    /// All that a machine's firmware and monitor do: memory from address 0 on, INTx, and leave to use both.
+    pub fn plug(&mut self, memory: BorrowedFd<'_>, size: u64, raise: BorrowedFd<'_>) -> io::Result<()> {
+        self.map(memory, size)?;
+        self.wire(raise)?;
+        self.enable()
+    }
+
     /// Gives the device the file's first `size` bytes as memory from guest address 0 on.
     pub fn map(&mut self, memory: BorrowedFd<'_>, size: u64) -> io::Result<()> {
         let map = wire::DmaMap {
@@ -62,19 +81,9 @@ impl Client {
         self.call(DMA_MAP, &[map.as_bytes()], Some(memory)).map(drop)
     }
 
-    /// Wires INTx: `raise` is written by the device, `again` by who saw the guest's end of interrupt.
-    pub fn wire(&mut self, raise: BorrowedFd<'_>, again: BorrowedFd<'_>) -> io::Result<()> {
-        for (flags, fd) in [(TRIGGER, raise), (UNMASK, again)] {
-            let set = wire::SetIrqs {
-                argsz: (size_of::<wire::SetIrqs>() as u32).into(),
-                flags: flags.into(),
-                index: 0.into(),
-                start: 0.into(),
-                count: 1.into(),
-            };
-            self.call(SET_IRQS, &[set.as_bytes()], Some(fd))?;
-        }
-        Ok(())
+    /// Wires INTx: `raise` is written by the device.
+    pub fn wire(&mut self, raise: BorrowedFd<'_>) -> io::Result<()> {
+        self.call(SET_IRQS, &[irq(TRIGGER).as_bytes()], Some(raise)).map(drop)
     }
 
     /// Lets the device decode its registers and use memory.
@@ -86,8 +95,25 @@ impl Client {
 
     /// Reads a register; waits for the answer.
     pub fn read(&mut self, at: u64, data: &mut [u8]) -> io::Result<()> {
-        let access = Access { offset: at.into(), region: BAR0.into(), count: (data.len() as u32).into() };
-        let answer = self.call(REGION_READ, &[access.as_bytes()], None)?;
+        let asked = self.ask(at, data.len())?;
+        self.take(asked, data)
+    }
+
+    /// Reads a register, and says that INTx may be signalled again; both are served in one turn.
+    pub fn read_and_unmask(&mut self, at: u64, data: &mut [u8]) -> io::Result<()> {
+        let asked = self.ask(at, data.len())?;
+        self.send(SET_IRQS, wire::NO_REPLY, &[irq(UNMASK).as_bytes()], None)?;
+        self.take(asked, data)
+    }
+
+    fn ask(&mut self, at: u64, len: usize) -> io::Result<u16> {
+        let access = Access { offset: at.into(), region: BAR0.into(), count: (len as u32).into() };
+        self.send(REGION_READ, 0, &[access.as_bytes()], None)?;
+        Ok(self.id)
+    }
+
+    fn take(&mut self, asked: u16, data: &mut [u8]) -> io::Result<()> {
+        let answer = self.answer(asked, REGION_READ)?;
         let from = answer.get(size_of::<Access>()..size_of::<Access>() + data.len());
         data.copy_from_slice(from.ok_or_else(|| bad("the answer to a read is too short"))?);
         Ok(())
@@ -134,6 +160,11 @@ impl Client {
     /// Sends a request and returns the body of its answer.
     fn call(&mut self, command: u16, parts: &[&[u8]], fd: Option<BorrowedFd<'_>>) -> io::Result<Vec<u8>> {
         self.send(command, 0, parts, fd)?;
+        self.answer(self.id, command)
+    }
+
+    /// The body of the answer to message `id`.
+    fn answer(&mut self, id: u16, command: u16) -> io::Result<Vec<u8>> {
         let mut head = [0u8; wire::HEADER];
         self.stream.read_exact(&mut head)?;
         let h = Header::read_from_bytes(&head).map_err(|_| bad("no header"))?;
@@ -143,8 +174,8 @@ impl Client {
         }
         let mut body = vec![0; size - wire::HEADER];
         self.stream.read_exact(&mut body)?;
-        if h.id.get() != self.id || h.flags.get() & wire::TYPE_MASK != wire::TYPE_REPLY {
-            return Err(bad(format!("message {} instead of the answer to {}", h.id.get(), self.id)));
+        if h.id.get() != id || h.flags.get() & wire::TYPE_MASK != wire::TYPE_REPLY {
+            return Err(bad(format!("message {} instead of the answer to {id}", h.id.get())));
         }
         if h.flags.get() & wire::ERROR != 0 {
             let why = io::Error::from_raw_os_error(h.error.get() as i32);

@@ -2,16 +2,23 @@
 //!
 //! The guest's one device lives in the daemon. Its register accesses leave the virtual machine and go over the port's
 //! vfio-user socket ([`client`]), writes without an answer, as QEMU has them; its interrupt comes back by an eventfd
-//! that KVM listens to itself, and so does the guest's end of interrupt. Memory is a memfd that the daemon maps.
+//! that KVM listens to itself. Memory is a memfd that the daemon maps, in large pages where there are any.
 //!
-//! - [`monitor`]: the machine and its processor's thread;
+//! - [`monitor`]: a guest as its owner has it, from boot to the end of its jobs;
+//! - [`machine`]: what KVM is told;
+//! - [`processor`]: the thread that runs the guest;
 //! - [`client`]: the vfio-user messages;
+//! - [`inside`]: the guests' driver without a guest, for comparison;
 //! - [`load`]: the payload ([`valecast_guest_bare`]) into memory.
 
 pub mod client;
+pub mod inside;
 pub mod load;
+mod machine;
 pub mod monitor;
+mod processor;
 
 pub use valecast_guest::mailbox::{Counted, Job, Role};
 
-pub use monitor::{Exits, Vm, VmError, have_kvm};
+pub use monitor::{Vm, VmError, have_kvm};
+pub use processor::Exits;

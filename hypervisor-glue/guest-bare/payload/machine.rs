@@ -62,7 +62,6 @@ impl Bus for Registers {
 pub struct Machine {
     pub card: Registers,
     pub ram: Ram,
-    served: Option<u64>,
     seen: u32,
 }
 
@@ -72,9 +71,8 @@ fn taken() -> u32 {
 }
 
 impl Machine {
-    /// With interrupts of all pins that PCI devices have. `served`: another place that wants to know of an interrupt's
-    /// end.
-    pub fn new(bar0: u64, end: u64, served: Option<u64>) -> Self {
+    /// With interrupts of all pins that PCI devices have.
+    pub fn new(bar0: u64, end: u64) -> Self {
         mmio_write(SPURIOUS, 0x1ff);
         for pin in 16..24 {
             mmio_write(IO_APIC, 0x11 + 2 * pin);
@@ -82,7 +80,7 @@ impl Machine {
             mmio_write(IO_APIC, 0x10 + 2 * pin);
             mmio_write(IO_APIC + 0x10, 1 << 15 | VECTOR);
         }
-        Self { card: Registers(bar0), ram: Ram { end }, served, seen: 0 }
+        Self { card: Registers(bar0), ram: Ram { end }, seen: 0 }
     }
 
     /// Whether there was an interrupt since the last [`Machine::end_of_interrupt`].
@@ -96,9 +94,6 @@ impl Machine {
         if self.interrupted() {
             self.seen = taken();
             mmio_write(EOI, 0);
-            if let Some(at) = self.served {
-                mmio_write(at, 0);
-            }
         }
     }
 

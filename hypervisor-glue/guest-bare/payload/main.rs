@@ -29,14 +29,13 @@ fn mailbox() -> &'static Mailbox {
 #[unsafe(no_mangle)]
 extern "C" fn payload(start_info: u32) -> ! {
     if start_info != 0 {
-        console::exit(pci::find().map_or(2, |bar0| tests::run(&mut Machine::new(bar0, 32 << 20, None))));
+        console::exit(pci::find().map_or(2, |bar0| tests::run(&mut Machine::new(bar0, 32 << 20))));
     }
     let m = mailbox();
     // ORDERING: Relaxed: written before we were started.
     let get = |w: &core::sync::atomic::AtomicU64| w.load(core::sync::atomic::Ordering::Relaxed);
     console::use_place(get(&m.console));
-    let served = Some(get(&m.served)).filter(|at| *at != 0);
-    let mut machine = Machine::new(get(&m.bar0), get(&m.end), served);
+    let mut machine = Machine::new(get(&m.bar0), get(&m.end));
     let mut last = 0;
     m.say(State::Ready);
     loop {

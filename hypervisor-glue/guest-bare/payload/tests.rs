@@ -1,16 +1,22 @@
-//! Tests of the card from inside: registers, every kind of transmit descriptor through its loopback, and a guest that
-//! gets things wrong. A card that misbehaves fails a test here; a daemon that dies fails all of them.
+//! Tests of the card from inside. A card that misbehaves fails a test here; a daemon that dies fails all of them.
+//!
+//! Here: registers and causes; [`frames`]: every kind of transmit descriptor through the loopback, with Send Combining and
+//! the CSB; [`offload`]: checksums, segmentation and VLAN tags; [`hostile`]: a guest that gets things wrong. The port must
+//! offer the CSB.
 
 use core::fmt;
 
-use valecast_guest::desc::cmd;
-use valecast_guest::dma::{Dma, Unmapped};
-use valecast_guest::driver::{Bus, Driver, Options, Send};
-use valecast_guest::mailbox::MEMORY;
-use valecast_guest::regs::{self, ctrl, rctl, status};
+use valecast_guest::dma::Unmapped;
+use valecast_guest::driver::{Bus, Options};
+use valecast_guest::regs::{self, ctrl, status};
+
+mod frames;
+mod hostile;
+mod offload;
 
 use crate::console::line;
-use crate::machine::{Machine, Ram, Registers, ticks};
+use crate::machine::{Machine, Ram, Registers};
+use frames::loops;
 
 /// What was wrong.
 enum Wrong {
@@ -36,24 +42,24 @@ impl fmt::Display for Wrong {
 
 type Test = fn(&mut Registers, &Ram) -> Result<(), Wrong>;
 
-const TESTS: [(&str, Test); 9] = [
+const TESTS: [(&str, Test); 16] = [
     ("registers keep what their masks say", keep),
     ("a reset restores the table", reset),
     ("interrupt causes are set, masked, read and cleared", causes),
     ("data descriptors loop back", |c, m| loops(c, m, Options::default())),
     ("legacy descriptors loop back", |c, m| loops(c, m, Options { legacy: true, ..Options::default() })),
     ("Send Combining loses nothing", |c, m| loops(c, m, Options { send_combining: true, ..Options::default() })),
-    ("tails and lengths that make no sense", bogus),
-    ("rings and buffers outside memory", outside),
-    ("descriptors that never end a frame", endless),
+    ("the CSB loses nothing", |c, m| loops(c, m, Options { csb: true, ..Options::default() })),
+    ("checksums are put in", offload::checksums),
+    ("segments of IPv4 are good packets", |c, m| offload::segments(c, m, false)),
+    ("segments of IPv6 are good packets", |c, m| offload::segments(c, m, true)),
+    ("VLAN tags go in, come out, and are filtered by", offload::tags),
+    ("tails and lengths that make no sense", hostile::bogus),
+    ("rings and buffers outside memory", hostile::outside),
+    ("descriptors that never end a frame", hostile::endless),
+    ("a CSB where there is no memory", hostile::csb_elsewhere),
+    ("a CSB that tells of tails outside the ring", hostile::csb_tails),
 ];
-
-/// Frames that one test sends.
-const FRAMES: u16 = 100;
-/// Ticks that anything may take: some seconds. Only what fails takes so long.
-const PATIENCE: u64 = 1 << 34;
-/// No memory of any machine here.
-const NOWHERE: u64 = 0x7f_0000_0000;
 
 /// Runs all of them; how many failed.
 pub fn run(machine: &mut Machine) -> u8 {
@@ -134,101 +140,4 @@ fn causes(card: &mut Registers, _: &Ram) -> Result<(), Wrong> {
     expect("ICR, asserted", card.read(regs::ICR), cause::LSC | cause::INT_ASSERTED)?;
     card.write(regs::IMC, u32::MAX);
     expect("IMS", card.read(regs::IMS), 0)
-}
-
-fn options(o: Options) -> Options {
-    // MAC loopback, everything received.
-    Options { base: MEMORY, rctl: 1 << 6 | rctl::UPE | rctl::MPE, ..o }
-}
-
-/// Sends frames to itself and looks at what comes back.
-fn loops(card: &mut Registers, ram: &Ram, o: Options) -> Result<(), Wrong> {
-    let mut d = Driver::start(card, ram, options(o))?;
-    let (mut sent, mut got) = (0u16, 0u16);
-    let begun = ticks();
-    while got < FRAMES && ticks() - begun < PATIENCE {
-        if sent < FRAMES {
-            let mut b = [0xa5u8; 300];
-            b[..14].copy_from_slice(&[0x52, 0x54, 0, 0, 0, 1, 0x52, 0x54, 0, 0, 0, 2, 0x88, 0xb5]);
-            b[14..16].copy_from_slice(&sent.to_be_bytes());
-            let len = 60 + usize::from(sent);
-            if d.send(card, ram, &Send { bytes: &b[..len], split: usize::from(sent % 3) * 20, ..Send::default() })? {
-                sent += 1;
-            }
-        }
-        let mut wrong = None;
-        let mut look = |f: &valecast_guest::driver::Frame| {
-            let mut b = [0; 16];
-            let copied = f.copy(ram, &mut b);
-            let number = u16::from_be_bytes([b[14], b[15]]);
-            // The FCS is there, too.
-            if copied.is_err() || number != got || f.len != 64 + usize::from(got) {
-                wrong = Some(Wrong::Value("a frame that came back", u32::from(number), u32::from(got)));
-            }
-            got += 1;
-        };
-        d.interrupt(card, ram, &mut look)?;
-        if let Some(w) = wrong {
-            return Err(w);
-        }
-    }
-    d.stop(card);
-    expect("frames that came back", u32::from(got), u32::from(FRAMES))
-}
-
-/// After whatever a test did to it, the card works.
-fn works(card: &mut Registers, ram: &Ram) -> Result<(), Wrong> {
-    loops(card, ram, Options::default())
-}
-
-fn bogus(card: &mut Registers, ram: &Ram) -> Result<(), Wrong> {
-    let _ = Driver::start(card, ram, options(Options::default()))?;
-    for tail in [64, 65, 0xffff, u32::MAX] {
-        card.write(regs::TDT, tail);
-        card.write(regs::RDT, tail);
-    }
-    for len in [0, 128, 0xf_ff80] {
-        card.write(regs::TDLEN, len);
-        card.write(regs::TDH, len / 16);
-        card.write(regs::TDT, 1);
-    }
-    works(card, ram)
-}
-
-fn outside(card: &mut Registers, ram: &Ram) -> Result<(), Wrong> {
-    let o = options(Options::default());
-    let _ = Driver::start(card, ram, o)?;
-    // Buffers: frames that cannot be read are dropped, and the ring goes on.
-    let ring = o.base + 4096;
-    let high = 100 | u64::from(cmd::EOP | cmd::RS) << 24;
-    for i in 0..8u64 {
-        ram.write(ring + 16 * i, &(NOWHERE + i * 4096).to_le_bytes())?;
-        ram.write(ring + 16 * i + 8, &high.to_le_bytes())?;
-    }
-    card.write(regs::TDT, 8);
-    let begun = ticks();
-    while card.read(regs::TDH) != 8 && ticks() - begun < PATIENCE {}
-    expect("TDH behind bad buffers", card.read(regs::TDH), 8)?;
-    // Rings.
-    for at in [regs::TDBAH, regs::RDBAH] {
-        card.write(at, (NOWHERE >> 32) as u32);
-    }
-    card.write(regs::TDT, 20);
-    card.write(regs::RDT, 20);
-    works(card, ram)
-}
-
-fn endless(card: &mut Registers, ram: &Ram) -> Result<(), Wrong> {
-    let o = options(Options::default());
-    let _ = Driver::start(card, ram, o)?;
-    let n = u64::from(o.descriptors);
-    for i in 0..n {
-        ram.write(o.base + 4096 + 16 * i, &MEMORY.to_le_bytes())?;
-        ram.write(o.base + 4096 + 16 * i + 8, &2048u64.to_le_bytes())?;
-    }
-    card.write(regs::TDT, n as u32 - 1);
-    let begun = ticks();
-    while card.read(regs::TDH) != n as u32 - 1 && ticks() - begun < PATIENCE {}
-    expect("TDH behind a frame without end", card.read(regs::TDH), n as u32 - 1)?;
-    works(card, ram)
 }

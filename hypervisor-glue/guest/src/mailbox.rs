@@ -113,8 +113,6 @@ pub struct Mailbox {
     pub bar0: AtomicU64,
     /// Monitor: end of memory.
     pub end: AtomicU64,
-    /// Monitor: where the guest says that an interrupt is served, beside the local APIC; 0: nowhere.
-    pub served: AtomicU64,
     /// Monitor: where the guest writes what it has to say, byte by byte.
     pub console: AtomicU64,
     /// Guest: a [`State`].

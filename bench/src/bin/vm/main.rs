@@ -44,8 +44,8 @@ fn measure() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(only) = value("--only") {
         cells.retain(|c| c.to_string().contains(only.as_str()));
     }
-    if cells.is_empty() {
-        return Err("no cell's name contains what --only says".into());
+    if cells.is_empty() && value("--only").is_none_or(|only| only != "no guests") {
+        return Err("no cell's name contains what --only says, nor is it \"no guests\"".into());
     }
     let tuning = Tuning {
         descriptors: number("--descriptors", 4096)?.min(4096) as u32,
@@ -54,11 +54,16 @@ fn measure() -> Result<(), Box<dyn std::error::Error>> {
         spin: number("--spin", 50)?,
         pinned: args.iter().any(|a| a == "--pin"),
     };
+    let time = Duration::from_millis(ms);
+    if value("--only").is_some_and(|only| only == "no guests") {
+        print!("{}", table::no_guests(rig::inside(&tuning, rounds, time)?));
+        return Ok(());
+    }
     let mut rig = Rig::start(tuning)?;
     let mut runs: Vec<Vec<Figures>> = vec![Vec::new(); cells.len()];
     for round in 0..rounds {
         for (cell, runs) in cells.iter().zip(&mut runs) {
-            let f = rig.run(cell, Duration::from_millis(ms)).map_err(|e| format!("{cell}: {e}"))?;
+            let f = rig.run(cell, time).map_err(|e| format!("{cell}: {e}"))?;
             eprintln!("{round} {cell}: {f:?}");
             runs.push(f);
         }
@@ -72,6 +77,10 @@ fn measure() -> Result<(), Box<dyn std::error::Error>> {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         print!("{}", table::markdown(&rows));
+        if value("--only").is_none() {
+            drop(rig);
+            print!("\n{}", table::no_guests(rig::inside(&tuning, rounds, time)?));
+        }
     }
     if let Some(file) = value("--svg") {
         std::fs::write(file, chart::svg(&rows)).map_err(|e| format!("{file}: {e}"))?;

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use valecast_bench::addr::{Family, Mac, MacRange};
-use valecast_bench::vm::Vm;
+use valecast_bench::vm::{Vm, inside};
 use valecast_bench::{
     FrameSpec, Limits, Progress, RunError, RxConfig, StopFlag, TxConfig, What, run_rx, run_tx,
 };
 use valecast_guest::mailbox::{Counted, Job, Role};
 use valecast_ring::client::{AttachOptions, Link, Port, RxRing, TxRing};
 
-use super::cells::{Cell, Way};
+use super::cells::{Cell, FULL, SHORT, Way};
 
 type Trouble = Box<dyn std::error::Error>;
 
@@ -88,8 +88,7 @@ pub struct Rig {
     guests: [Vm; 2],
     host: Option<(Link, Vec<TxRing>, Vec<RxRing>)>,
     // Last: the guests leave before it ends.
-    _daemon: Daemon,
-    _folder: tempfile::TempDir,
+    _service: Service,
 }
 
 fn config(run_dir: &Path, tuning: &Tuning) -> String {
@@ -103,12 +102,19 @@ fn config(run_dir: &Path, tuning: &Tuning) -> String {
     s + "[[switch.port]]\nname = \"h\"\nkind = \"ring\"\n"
 }
 
-impl Rig {
-    /// Starts the daemon that lies beside this program, and two guests.
-    pub fn start(tuning: Tuning) -> Result<Self, Trouble> {
+/// A daemon with its ports' sockets: two of cards, one of rings.
+struct Service {
+    sockets: [PathBuf; 3],
+    _daemon: Daemon,
+    _folder: tempfile::TempDir,
+}
+
+impl Service {
+    /// Starts the daemon that lies beside this program.
+    fn start(tuning: &Tuning) -> Result<Self, Trouble> {
         let folder = tempfile::tempdir()?;
         let (run_dir, file) = (folder.path().join("run"), folder.path().join("valecast.toml"));
-        std::fs::write(&file, config(&run_dir, &tuning))?;
+        std::fs::write(&file, config(&run_dir, tuning))?;
         let program = std::env::current_exe()?.with_file_name("valecast");
         let log = std::fs::File::create(folder.path().join("log"))?;
         let child = Command::new(&program)
@@ -129,10 +135,45 @@ impl Rig {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        Ok(Self { sockets, _daemon: daemon, _folder: folder })
+    }
+}
+
+/// Frames per second between two cards without guests: medians of `rounds`, short frames and long.
+pub fn inside(tuning: &Tuning, rounds: u64, time: Duration) -> Result<[f64; 2], Trouble> {
+    let service = Service::start(tuning)?;
+    let ends = [service.sockets[0].as_path(), service.sockets[1].as_path()];
+    let mut rates = [Vec::new(), Vec::new()];
+    for _ in 0..rounds.max(1) {
+        for (len, rates) in [SHORT, FULL].iter().zip(&mut rates) {
+            let begun = Instant::now();
+            // A port takes its next guest a moment after the last has gone.
+            let rate = loop {
+                match inside::run(ends, [MACS[0], MACS[1]], tuning.descriptors, *len as usize, time) {
+                    Err(_) if begun.elapsed() < Duration::from_secs(5) => {
+                        std::thread::sleep(Duration::from_millis(10));
+                    }
+                    done => break done?,
+                }
+            };
+            rates.push(rate);
+        }
+    }
+    Ok(rates.map(|mut all| {
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    }))
+}
+
+impl Rig {
+    /// Starts the daemon and two guests.
+    pub fn start(tuning: Tuning) -> Result<Self, Trouble> {
+        let service = Service::start(&tuning)?;
         let core = tuning.pinned.then_some(0);
-        let guests = [Vm::start(&sockets[0], MEMORY, core)?, Vm::start(&sockets[1], MEMORY, core)?];
-        let host = Some(Port::attach(&sockets[2], "h", &AttachOptions::default())?.split());
-        Ok(Self { tuning, guests, host, _daemon: daemon, _folder: folder })
+        let [a, b, h] = &service.sockets;
+        let guests = [Vm::start(a, MEMORY, core)?, Vm::start(b, MEMORY, core)?];
+        let host = Some(Port::attach(h, "h", &AttachOptions::default())?.split());
+        Ok(Self { tuning, guests, host, _service: service })
     }
 
     /// Measures a cell.

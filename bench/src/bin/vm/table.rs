@@ -77,6 +77,18 @@ pub fn markdown(rows: &[Row]) -> String {
     s
 }
 
+/// The drivers without virtual machines.
+pub fn no_guests([short, long]: [f64; 2]) -> String {
+    format!(
+        "### Without guests: both drivers on one thread, the switch on another\n\n\
+         | driver | 64 B, kpps | {FULL} B, kpps | Mbit/s |\n|---|--:|--:|--:|\n\
+         | CSB, {BATCH} at once | {} | {} | {:.0} |\n",
+        kpps(short),
+        kpps(long),
+        mbits(long, FULL)
+    )
+}
+
 fn line(s: &mut String, name: &str, short: &Row, long: Option<&Row>) {
     let m = short.median;
     let (long_kpps, long_mbits) = long.map_or(("-".to_owned(), "-".to_owned()), |r| {

@@ -99,6 +99,8 @@ impl Driver {
         let rx = RxRing::new(base + rings, n, buffers + u64::from(n) * TX_BUFFER as u64, options.buffer);
         bus.write(regs::IMC, u32::MAX);
         bus.write(regs::CTRL, ctrl::RST);
+        // Whatever an interrupt of before was for.
+        bus.read(regs::ICR);
         bus.write(regs::CTRL, options.ctrl);
         for (first, at) in [(regs::TDBAL, base), (regs::RDBAL, base + rings)] {
             let reg = |r: u32| first + r - regs::TDBAL;
