@@ -1,8 +1,12 @@
-//! Bare guests at e1000 ports: a payload of our own without an operating system, in our own monitor under KVM.
+//! Bare guests at e1000 ports: a payload of our own without an operating system, in our own monitor under KVM, and in
+//! QEMU with an emulated processor.
 #![allow(missing_docs)]
 
 mod harness;
 
+use std::process::Stdio;
+
+use harness::guests::{bare, need_guests, vm_socket};
 use harness::{Daemon, skip_aloud, wait_for};
 use valecast_bench::vm::{Job, Role, Vm, have_kvm};
 
@@ -29,11 +33,44 @@ fn a_bare_guest_tests_the_card() {
     let ended = vm.test();
     assert!(ended.is_ok(), "{ended:?}; the guest said:\n{}", vm.console());
     assert!(vm.console().contains(" tests, 0 failed"), "{}", vm.console());
+    assert_counted(&d);
     // A card outlives its guest, whatever that did.
     drop(vm);
     let again =
         wait_for("the port's next guest", || Vm::start(&d.run_dir().join("vale0.a.vm"), MEMORY, None).ok());
     drop(again);
+}
+
+/// What the guest did wrong was seen, and has its name.
+#[track_caller]
+fn assert_counted(d: &Daemon) {
+    for wrong in ["dma_errors", "tx_dma_dropped", "tx_endless", "bad_ring", "csb_errors"] {
+        assert!(d.device_counter("a", wrong) > 0, "{wrong} was not counted");
+    }
+}
+
+#[test]
+fn a_bare_guest_tests_the_card_in_qemu() {
+    if !need_guests("a_bare_guest_tests_the_card_in_qemu", &[]) {
+        return;
+    }
+    let Some(elf) = valecast_guest_bare::elf() else {
+        skip_aloud("a_bare_guest_tests_the_card_in_qemu", "bare guests are x86-64 only");
+        return;
+    };
+    let d = Daemon::start(CONFIG);
+    let kernel = d.run_dir().join("payload");
+    std::fs::write(&kernel, elf).unwrap();
+    let mut command = bare(&kernel, &vm_socket(&d, "a"));
+    let out = command.stdin(Stdio::null()).output().unwrap();
+    let (said, complained) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    // 1 is 0 from the guest.
+    assert_eq!(out.status.code(), Some(1), "{said}\n{complained}");
+    assert!(said.contains(" tests, 0 failed"), "{said}");
+    assert_counted(&d);
+    // The daemon lives, and the port waits for the next.
+    wait_for("the port's state", || (d.device_counter("a", "vms") == 1).then_some(()));
+    d.stop();
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub use load::{
     VLAN, bytes_per_frame, carrier, carry_tcp, carry_udp, counter, ethtool_counters, frames_of,
     guest_ping_exact, iperf3_serve, iperf3_to, udp_counter, udp_losses, up, vm_socket,
 };
-pub use qemu::Qemu;
+pub use qemu::{Qemu, bare};
 pub use shell::Ran;
 use shell::Shell;
 pub use uml::Uml;

@@ -61,20 +61,7 @@ impl Monitor for Qemu {
 
     fn command(&self, _: &Path, console: &Path) -> Command {
         let folder = super::folder();
-        let root = folder.join("qemu/root/usr");
-        let libraries = root.join("lib/x86_64-linux-gnu");
-        let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
-        command.arg("--library-path").arg(format!("{0}:{0}/pulseaudio", libraries.display()));
-        command.arg(root.join("bin/qemu-system-x86_64"));
-        command.arg("-L").arg(root.join("share/qemu")).arg("-L").arg(root.join("share/seabios"));
-        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-cpu", "max"]);
-        command.args(["-m", "256", "-machine"]);
-        if self.shared {
-            command.args(["q35,memory-backend=m0", "-object"]);
-            command.arg("memory-backend-memfd,id=m0,size=256M,share=on");
-        } else {
-            command.arg("q35");
-        }
+        let mut command = emulator(self.shared);
         command.arg("-kernel").arg(folder.join("kernel")).arg("-initrd").arg(folder.join("initrd"));
         command.arg("-append").arg(format!(
             "console=ttyS0 quiet panic=-1 mitigations=off vc_tty=ttyS1 vc_modules={}",
@@ -85,4 +72,33 @@ impl Monitor for Qemu {
         command.args(&self.devices);
         command
     }
+}
+
+/// The emulator, for a machine without devices; its memory can be shared, or cannot.
+fn emulator(shared: bool) -> Command {
+    let root = super::folder().join("qemu/root/usr");
+    let libraries = root.join("lib/x86_64-linux-gnu");
+    let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
+    command.arg("--library-path").arg(format!("{0}:{0}/pulseaudio", libraries.display()));
+    command.arg(root.join("bin/qemu-system-x86_64"));
+    command.arg("-L").arg(root.join("share/qemu")).arg("-L").arg(root.join("share/seabios"));
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-cpu", "max"]);
+    command.args(["-m", "256", "-machine"]);
+    if shared {
+        command.args(["q35,memory-backend=m0", "-object"]);
+        command.arg("memory-backend-memfd,id=m0,size=256M,share=on");
+    } else {
+        command.arg("q35");
+    }
+    command
+}
+
+/// A machine without an operating system, which runs `kernel` until that ends it by port 0xf4 (its status is one more
+/// than twice what was written there); what it says goes to standard output.
+pub fn bare(kernel: &Path, socket: &Path) -> Command {
+    let mut command = emulator(true);
+    command.arg("-kernel").arg(kernel).args(["-serial", "stdio", "-no-reboot"]);
+    command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+    command.args(Qemu::new("bare", "").vfio_user(socket).devices);
+    command
 }
