@@ -87,10 +87,10 @@ impl Run<'_> {
 
     /// Serves an interrupt, if there was one.
     fn serve(&mut self, each: impl FnMut(&Frame)) -> Result<(), Unmapped> {
-        if self.machine.interrupted() {
+        if let Some(n) = self.machine.interrupted() {
             let ram = self.machine.ram;
             self.driver.interrupt(&mut self.machine.card, &ram, each)?;
-            self.machine.end_of_interrupt();
+            self.machine.end_of_interrupt(n);
             self.idle = 0;
         }
         Ok(())

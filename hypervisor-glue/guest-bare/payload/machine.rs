@@ -83,18 +83,17 @@ impl Machine {
         Self { card: Registers(bar0), ram: Ram { end }, seen: 0 }
     }
 
-    /// Whether there was an interrupt since the last [`Machine::end_of_interrupt`].
+    /// How many interrupts there were, if some came since the last [`Machine::end_of_interrupt`].
     #[inline]
-    pub fn interrupted(&self) -> bool {
-        taken() != self.seen
+    pub fn interrupted(&self) -> Option<u32> {
+        Some(taken()).filter(|n| *n != self.seen)
     }
 
-    /// The level is looked at again; if it is still up, there is another interrupt.
-    pub fn end_of_interrupt(&mut self) {
-        if self.interrupted() {
-            self.seen = taken();
-            mmio_write(EOI, 0);
-        }
+    /// Those up to the `n`th are served, for all that came before the card was asked why; if the line is up again, there
+    /// is another.
+    pub fn end_of_interrupt(&mut self, n: u32) {
+        self.seen = n;
+        mmio_write(EOI, 0);
     }
 
     /// Interrupts taken so far.

@@ -41,7 +41,9 @@ extern "C" fn payload(start_info: u32) -> ! {
     loop {
         let Some((number, job)) = m.take(last) else {
             machine.halt();
-            machine.end_of_interrupt();
+            if let Some(n) = machine.interrupted() {
+                machine.end_of_interrupt(n);
+            }
             continue;
         };
         last = number;

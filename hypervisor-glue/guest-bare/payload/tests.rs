@@ -73,7 +73,9 @@ pub fn run(machine: &mut Machine) -> u8 {
                 line(format_args!("FAILED {name}: {why}"));
             }
         }
-        machine.end_of_interrupt();
+        if let Some(n) = machine.interrupted() {
+            machine.end_of_interrupt(n);
+        }
     }
     line(format_args!("{} tests, {failed} failed", TESTS.len()));
     failed
