@@ -64,6 +64,15 @@ pub fn bench_vm(report: &mut Report, args: &[String]) {
             Cmd::new(&program.to_string_lossy(), args).run()
         })
     });
+    if args.iter().any(|a| a == "--only" || a == "--json") {
+        return;
+    }
+    report.step("vm, Linux guests", |_| {
+        if !crate::guests::folder().join("initrd").exists() {
+            return Outcome::NotRun("needs guests (`cargo xtask guests` makes them)".into());
+        }
+        Cmd::cargo(["bench", "--locked", "-p", "valecast", "--bench", "vm_linux"]).run()
+    });
 }
 
 /// The micro-benchmarks, then the end-to-end benchmark with the user's arguments.

@@ -1,0 +1,156 @@
+//! VM ports with Linux guests in QEMU, whose processor is emulated (TCG): the driver modes of the paper's Figure 1 with our
+//! own driver, and virtio-net. What differs between rows is the port and the driver; what a row comes to is mostly
+//! what the emulated processor can do.
+//!
+//! `cargo xtask bench vm` runs it after the bare guests, where `cargo xtask guests` was run before. `--seconds N` per load.
+
+#[path = "../tests/harness/mod.rs"]
+mod harness;
+
+use std::path::Path;
+
+use harness::guests::{Guest, Qemu, VLAN, iperf3_serve, iperf3_to, need_guests, up, vm_socket};
+use harness::{Daemon, Netns, iperf3_server, settle};
+use serde_json::Value;
+
+/// Payloads of UDP: a frame of 64 bytes with its FCS, and one of 1506.
+const SIZES: [u32; 2] = [18, 1460];
+const GUEST: &str = "10.77.0.2";
+const HOST: &str = "10.77.0.3";
+const VIRTIO: &str = "failover,net_failover,virtio,virtio_ring,virtio_pci_legacy_dev,virtio_pci_modern_dev,virtio_pci,virtio_net";
+
+/// A row of the tables.
+struct Mode {
+    name: &'static str,
+    /// Parameters of our driver; `None`: virtio-net.
+    driver: Option<&'static str>,
+}
+
+const MODES: [Mode; 5] = [
+    Mode { name: "itr=0 BASE", driver: Some("csb=0 sc=0 itr=0") },
+    Mode { name: "itr=100", driver: Some("csb=0 sc=0 itr=26") },
+    Mode { name: "itr=100 SC", driver: Some("csb=0 sc=1 itr=26") },
+    Mode { name: "itr=0 CSB", driver: Some("csb=1 itr=0") },
+    Mode { name: "vhost-user", driver: None },
+];
+
+/// What one load came to, per second and per packet sent.
+struct Load {
+    sent: f64,
+    received: f64,
+    kicks: f64,
+    interrupts: f64,
+}
+
+fn config(kind: &str, netns: &str) -> String {
+    let card = |name: &str| match kind {
+        "e1000" => {
+            format!("[[switch.port]]\nname = {name:?}\nkind = \"e1000\"\ncsb = true\ntx_idle_polls = 1000\n")
+        }
+        _ => format!("[[switch.port]]\nname = {name:?}\nkind = {kind:?}\n"),
+    };
+    format!(
+        "run_dir = \"{{run}}\"\n[[switch]]\nname = \"vale0\"\n{}{}[[switch.port]]\nname = \"host\"\nkind = \"tap\"\n\
+         ifname = \"vc0\"\nnetns = {netns:?}\naddresses = [\"{HOST}/24\"]\n",
+        card("a"),
+        card("b"),
+    )
+}
+
+/// A datagram's load from guest `a`; `serve` starts the other end.
+fn load(daemon: &Daemon, a: &mut Guest, kind: &str, to: &str, size: u32, seconds: u32) -> Load {
+    let names = if kind == "e1000" { ["tx_kicks", "interrupts_signalled"] } else { ["kicks", "calls"] };
+    let read = || {
+        settle(daemon);
+        names.map(|n| daemon.device_counter("a", n))
+    };
+    let before = read();
+    let json = iperf3_to(a, to, &format!("-u -b 0 -l {size} -t {seconds}"));
+    let after = read();
+    let sum = &json["end"]["sum"];
+    let number = |v: &Value, key: &str| v[key].as_f64().unwrap_or(0.0);
+    let (packets, lost, took) = (number(sum, "packets"), number(sum, "lost_packets"), number(sum, "seconds"));
+    let per = |i: usize| (after[i] - before[i]) as f64 / packets.max(1.0);
+    Load { sent: packets / took, received: (packets - lost) / took, kicks: per(0), interrupts: per(1) }
+}
+
+/// Average round trip (us).
+fn round_trip(a: &mut Guest, to: &str) -> f64 {
+    a.until("an answer", &format!("ping -n -q -c 1 -W 2 {to}"));
+    let text = a.ok(&format!("ping -n -q -c 100 -i 0.02 {to}"));
+    let average =
+        text.lines().find_map(|l| l.split_once("min/avg/max")?.1.split('/').nth(3)?.parse::<f64>().ok());
+    average.unwrap_or_else(|| panic!("no average in {text}")) * 1e3
+}
+
+fn line(name: &str, loads: &[Load], rtt: f64) -> String {
+    let mut s = format!("| {name} |");
+    for l in loads {
+        s += &format!(
+            " {:.1} | {:.1} | {:.3} | {:.3} |",
+            l.sent / 1e3,
+            l.received / 1e3,
+            l.kicks,
+            l.interrupts
+        );
+    }
+    s + &format!(" {rtt:.0} |")
+}
+
+fn guest(name: &str, kind: &str, socket: &Path) -> Guest {
+    Guest::start(&match kind {
+        "e1000" => Qemu::new(name, &format!("{VLAN},valecast_e1000:csb=0")).vfio_user(socket),
+        _ => Qemu::new(name, VIRTIO).vhost_user(socket, 1),
+    })
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let seconds =
+        args.iter().position(|a| a == "--seconds").and_then(|i| args.get(i + 1)?.parse().ok()).unwrap_or(3);
+    if !need_guests("Linux guests", &["ip", "iperf3"]) {
+        return;
+    }
+    let (mut to_guest, mut to_host) = (Vec::new(), Vec::new());
+    for kind in ["e1000", "vhost-user"] {
+        let host = Netns::new("host");
+        let daemon = Daemon::start(&config(kind, host.name()));
+        host.wait_ready("vc0");
+        let [mut a, mut b] = Guest::boot([&|| guest("a", kind, &vm_socket(&daemon, "a")), &|| {
+            guest("b", kind, &vm_socket(&daemon, "b"))
+        }]);
+        up(&mut a, "10.77.0.1/24");
+        up(&mut b, &format!("{GUEST}/24"));
+        for mode in MODES.iter().filter(|m| m.driver.is_some() == (kind == "e1000")) {
+            if let Some(parameters) = mode.driver {
+                for (guest, address) in [(&mut a, "10.77.0.1/24"), (&mut b, "10.77.0.2/24")] {
+                    guest.ok("rmmod valecast_e1000");
+                    guest.ok(&format!("insmod /lib/modules/$(uname -r)/valecast_e1000.ko {parameters}"));
+                    up(guest, address);
+                }
+            }
+            let rtt = round_trip(&mut a, GUEST);
+            let loads = SIZES.map(|size| {
+                iperf3_serve(&mut b);
+                load(&daemon, &mut a, kind, GUEST, size, seconds)
+            });
+            to_guest.push(line(mode.name, &loads, rtt));
+            let rtt = round_trip(&mut a, HOST);
+            let loads = SIZES.map(|size| {
+                let _server = iperf3_server(&host);
+                load(&daemon, &mut a, kind, HOST, size, seconds)
+            });
+            to_host.push(line(mode.name, &loads, rtt));
+        }
+        daemon.stop();
+    }
+    for (way, rows) in [("guest to guest", to_guest), ("guest to host (TAP)", to_host)] {
+        println!(
+            "### Linux under TCG, {way}\n\n\
+             | driver | 64 B sent, kpps | received | kicks / packet | interrupts / packet | 1460 B sent, kpps | received \
+             | kicks / packet | interrupts / packet | round trip, us |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+        );
+        rows.iter().for_each(|r| println!("{r}"));
+        println!();
+    }
+}
