@@ -430,6 +430,29 @@ impl TxRing {
         self.room();
         Ok(ok)
     }
+
+    /// Raises need_kick without sleeping, as [`RxRing::arm`]: `true` means that fewer than `min` slots are free, and
+    /// [`Self::call_fd`] becomes readable when so many are.
+    pub fn arm(&mut self, min: u32) -> bool {
+        self.end.call.drain();
+        let (mask, head) = (self.mask, self.head);
+        let min = min.clamp(1, mask);
+        let end = &self.end;
+        end.view.atok_wake_slots().store(min, Ordering::Relaxed);
+        notify::arm(end.view.atok_need_kick(), Pairing::Fences, || {
+            end.tail(mask).wrapping_sub(head) & mask >= min
+        })
+    }
+
+    /// Lowers need_kick again.
+    pub fn disarm(&self) {
+        notify::disarm(self.end.view.atok_need_kick());
+    }
+
+    /// Readable while there is a call from the switch.
+    pub fn call_fd(&self) -> BorrowedFd<'_> {
+        self.end.call.fd()
+    }
 }
 
 /// One slot's share of a received frame.

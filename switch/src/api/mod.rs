@@ -5,7 +5,8 @@
 //! - `handlers`: what is done then. All of them leave the runtime's thread, since the switch's lock may be
 //!   held while a port is being attached;
 //! - `error`: refusals as a status and a JSON object;
-//! - `metrics`: the same figures for Prometheus.
+//! - `metrics`: the same figures for Prometheus;
+//! - [`client`] asks over such a socket.
 //!
 //! Who may connect to a switch's socket (its mode and owner) may read everything and change that switch.
 //! The TCP listener has no authentication, so nothing can be changed over it.
@@ -17,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::daemon::Daemon;
 
+pub mod client;
 mod error;
 mod handlers;
 mod metrics;

@@ -10,7 +10,6 @@ use crate::capture::{self, CaptureArgs};
 
 pub mod client;
 pub mod fragment;
-pub mod http;
 pub mod number;
 pub mod show;
 

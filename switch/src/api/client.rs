@@ -1,4 +1,5 @@
-//! The little of HTTP/1.1 that the control socket needs: one request, one answer, the connection ends.
+//! The other side, for programs that ask over a Unix socket: the little of HTTP/1.1 that it takes. One request, one
+//! answer, the connection ends.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -9,7 +10,7 @@ use std::time::Duration;
 const MOST: u64 = 256 << 20;
 /// Longest line of a head.
 const LINE: u64 = 16 << 10;
-/// How long the daemon may think; attaching a port can take a moment.
+/// How long the other side may think; attaching a port can take a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An answer.
@@ -32,7 +33,7 @@ pub fn ask(socket: &Path, method: &str, path: &str, body: Option<&str>) -> io::R
     stream.write_all(request(method, path, body).as_bytes())?;
     match answer(&stream) {
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "the daemon does not answer"))
+            Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within a minute"))
         }
         other => other,
     }
