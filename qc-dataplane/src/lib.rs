@@ -11,6 +11,7 @@
 //! - [`control`]: what sites, endpoints and the controller say to one another, and [`address`]: what frames are addressed to;
 //! - [`transport`]: files over a tree, from a sender to many receivers;
 //! - [`site`]: what makes a switch of a daemon one of QuickCast's sites: it installs what the controller wants there;
+//! - [`endpoint`]: files in and out at a site, over its switch and as the controller says;
 //! - [`topology`]: networks from files, and those of the papers by name; [`read`]: other files.
 //!
 //! Sections and algorithms are those of "Fast and Efficient Bulk Multicasting over Dedicated Inter-Datacenter
@@ -18,6 +19,7 @@
 
 pub mod address;
 pub mod control;
+pub mod endpoint;
 pub mod graph;
 pub mod load;
 pub mod partition;

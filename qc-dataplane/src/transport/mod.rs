@@ -28,7 +28,7 @@ pub mod sender;
 pub mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;

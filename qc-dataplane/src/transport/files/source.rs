@@ -1,5 +1,6 @@
 //! What is sent: a file, or a directory with all that is below it, read as one content.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -25,6 +26,7 @@ struct Piece {
 pub struct Source {
     pieces: Vec<Piece>,
     shape: Shape,
+    name: OsString,
     manifest: Vec<u8>,
     manifest_hash: [u8; 32],
     open: Option<(usize, File)>,
@@ -56,6 +58,7 @@ impl Source {
         Ok(Self {
             pieces,
             shape,
+            name: manifest.root().as_os_str().to_owned(),
             manifest_hash: blake3::hash(&bytes).into(),
             manifest: bytes,
             open: None,
@@ -69,6 +72,11 @@ impl Source {
     /// How it is cut.
     pub fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    /// The name under which it appears at receivers.
+    pub fn name(&self) -> &std::ffi::OsStr {
+        &self.name
     }
 
     /// The list, as sent.

@@ -263,6 +263,11 @@ impl Receiver {
         self.about.as_ref().map(|a| (self.have(), a.shape.chunks()))
     }
 
+    /// How the content is cut; nothing before the hello.
+    pub fn shape(&self) -> Option<&Shape> {
+        self.about.as_ref().map(|a| &a.shape)
+    }
+
     /// What was taken so far.
     pub fn counters(&self) -> ReceiverCounters {
         self.counters

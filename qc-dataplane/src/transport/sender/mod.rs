@@ -275,6 +275,31 @@ impl Sender {
         self.peers.iter().map(move |p| p.status(chunks, self.clock.last))
     }
 
+    /// Bytes of content that are still to be sent, as far as is known: what receivers said that they lack, and what
+    /// they have not spoken of. Nothing once all have an outcome.
+    pub fn residual(&self) -> u64 {
+        let chunks = self.shape.chunks();
+        let horizon = self.peers.iter().filter(|p| p.outcome.is_none()).map(|p| p.horizon).min();
+        let Some(known) = horizon.map(|h| h.min(chunks)) else { return 0 };
+        // What was sent before it was asked for counts as had, until somebody says that it is not.
+        let known = known.max(self.cursor);
+        let left = self.holes.count(&(0..known)) + (chunks - known);
+        (left.saturating_mul(self.shape.chunk() as u64)).min(self.shape.total())
+    }
+
+    /// BLAKE3 of the content, once it is known.
+    pub fn content_hash(&self) -> Option<[u8; 32]> {
+        self.hash
+    }
+
+    /// Tells the hash of the same content, found by another sender of it, so that it need not be read for that.
+    pub fn know_hash(&mut self, hash: [u8; 32]) {
+        if self.hash.is_none() {
+            self.hash = Some(hash);
+            self.hello = true;
+        }
+    }
+
     /// What was sent and heard so far.
     pub fn counters(&self) -> SenderCounters {
         self.counters

@@ -1,14 +1,15 @@
 //! Files over a network that loses, doubles, delays and changes frames; every case follows from its seed.
 
 mod faults;
-mod sim;
+pub mod sim;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::sender::Sender;
 use super::wire::State;
-use sim::{Path1, Sim, receiver, sender_options, source, temporary, write_file};
+pub use sim::temporary;
+use sim::{Path1, Sim, receiver, sender_options, source, write_file};
 
 fn sim(dir: &Path, n: u32, len: usize, fec: Option<(u16, u16)>, path: Path1, seed: u64) -> (Sim, Vec<u8>) {
     let file = dir.join("file");

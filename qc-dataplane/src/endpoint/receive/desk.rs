@@ -1,0 +1,277 @@
+//! Which transfers may arrive here, as the site says, and their workers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver as Heard, RecvTimeoutError, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+use super::inbox::Share;
+use super::station::Station;
+use super::worker::{View, Where, Worker};
+use crate::control::{Incoming, IncomingTree};
+use crate::endpoint::EndpointError;
+use crate::endpoint::local::LocalSite;
+
+/// How often the desk looks at everything.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long the site may wait with its answer.
+const WAIT_MS: u64 = 2000;
+/// After the site or the port were not to be had.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What a desk shows of itself each time it looks.
+pub struct DeskView<'a> {
+    /// Transfers that arrive, and how they stand.
+    pub transfers: Vec<(&'a IncomingTree, View)>,
+    /// Those that have ended since the last time: their trees were taken away, or all is done.
+    pub ended: Vec<(IncomingTree, View)>,
+    /// Frames of no tree that ends here.
+    pub strangers: u64,
+    /// Why the site or the port are not to be had now.
+    pub trouble: Option<&'a str>,
+}
+
+/// Receives at a site.
+pub struct Desk {
+    site: LocalSite,
+    to: Where,
+    cancel: Arc<AtomicBool>,
+    share: Arc<Share>,
+    station: Option<Station>,
+    retry: Instant,
+    workers: BTreeMap<u32, Worker>,
+    /// Workers that bring the last to their disks.
+    ending: Vec<Worker>,
+    trouble: Option<String>,
+    strangers: u64,
+}
+
+impl Desk {
+    /// Opens the receive port. `cancel` ends it.
+    ///
+    /// # Errors
+    ///
+    /// The site does not answer, somebody else receives there already, or the directory cannot be used.
+    pub fn open(site: LocalSite, to: Where, cancel: Arc<AtomicBool>) -> Result<Self, EndpointError> {
+        let mut desk = Self {
+            site,
+            to,
+            cancel,
+            share: Arc::default(),
+            station: None,
+            retry: Instant::now(),
+            workers: BTreeMap::new(),
+            ending: Vec::new(),
+            trouble: None,
+            strangers: 0,
+        };
+        desk.station = Some(desk.attach()?);
+        Ok(desk)
+    }
+
+    fn attach(&self) -> Result<Station, EndpointError> {
+        let place = self.site.receive()?;
+        Station::open(&place.socket, &place.port)
+    }
+
+    /// Receives until told to end, or until `show` says that it is enough by returning `false`.
+    ///
+    /// # Errors
+    ///
+    /// The system has no more threads.
+    pub fn run(mut self, show: &mut dyn FnMut(&DeskView<'_>) -> bool) -> Result<(), EndpointError> {
+        let (tell, heard) = channel();
+        let (site, stop) = (self.site.clone(), Arc::new(AtomicBool::new(false)));
+        let watch_stop = stop.clone();
+        // Not joined: it may hang in a long poll, and holds nothing.
+        std::thread::Builder::new()
+            .name("qc-incoming".into())
+            .spawn(move || watch(&site, &watch_stop, &tell))
+            .map_err(EndpointError::system("no thread"))?;
+        let result = self.serve(&heard, show);
+        stop.store(true, Ordering::Relaxed);
+        self.leave(show);
+        result
+    }
+
+    /// Brings to the disk what is here: all at once, then one after the other is waited for.
+    fn leave(&mut self, show: &mut dyn FnMut(&DeskView<'_>) -> bool) {
+        self.workers.values().for_each(Worker::close);
+        let all = std::mem::take(&mut self.workers).into_values().chain(std::mem::take(&mut self.ending));
+        let mut ended = Vec::new();
+        for mut worker in all {
+            let view = worker.finish();
+            if worker.tell() {
+                ended.push((worker.tree.clone(), view));
+            }
+        }
+        show(&DeskView { transfers: Vec::new(), ended, strangers: self.count_strangers(), trouble: None });
+    }
+
+    fn count_strangers(&self) -> u64 {
+        self.strangers + self.station.as_ref().map_or(0, |s| s.shared().strangers())
+    }
+
+    fn serve(
+        &mut self,
+        heard: &Heard<Result<Incoming, EndpointError>>,
+        show: &mut dyn FnMut(&DeskView<'_>) -> bool,
+    ) -> Result<(), EndpointError> {
+        loop {
+            self.hear(heard)?;
+            self.mend()?;
+            let ended = self.reap();
+            let view = DeskView {
+                transfers: self.workers.values().map(|w| (&w.tree, w.view())).collect(),
+                ended,
+                strangers: self.count_strangers(),
+                trouble: self.trouble.as_deref(),
+            };
+            if !show(&view) || self.cancel.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            match heard.recv_timeout(LOOK) {
+                Ok(news) => self.follow(news)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(LOOK),
+            }
+        }
+    }
+
+    fn hear(&mut self, heard: &Heard<Result<Incoming, EndpointError>>) -> Result<(), EndpointError> {
+        loop {
+            match heard.try_recv() {
+                Ok(news) => self.follow(news)?,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return Ok(()),
+            }
+        }
+    }
+
+    /// Makes the workers be those of the trees that end here. What a site that does not answer said last stays.
+    fn follow(&mut self, news: Result<Incoming, EndpointError>) -> Result<(), EndpointError> {
+        let incoming = match news {
+            Ok(incoming) => incoming,
+            Err(e) => {
+                self.trouble = Some(e.to_string());
+                return Ok(());
+            }
+        };
+        if self.station.is_some() {
+            self.trouble = None;
+        }
+        let gone: Vec<u32> =
+            self.workers.keys().copied().filter(|t| !incoming.trees.iter().any(|i| i.tree == *t)).collect();
+        for tree in gone {
+            if let Some(worker) = self.workers.remove(&tree) {
+                worker.close();
+                self.ending.push(worker);
+            }
+        }
+        let Some(station) = &self.station else { return Ok(()) };
+        let station = station.shared().clone();
+        let mut trees = incoming.trees;
+        // Of two trees of one transfer the newer one counts.
+        trees.sort_by_key(|t| t.tree);
+        for (i, tree) in trees.iter().enumerate() {
+            let is_old = trees[i + 1..].iter().any(|t| t.transfer == tree.transfer);
+            if is_old || self.workers.get(&tree.tree).is_some_and(|w| w.tree == *tree) {
+                continue;
+            }
+            let before = self.take_worker(tree.transfer);
+            let worker = Worker::start(tree.clone(), &self.to, &station, &self.share, before)?;
+            self.workers.insert(tree.tree, worker);
+        }
+        Ok(())
+    }
+
+    /// The worker that has the transfer's files now, if one has.
+    fn take_worker(&mut self, transfer: u64) -> Option<Worker> {
+        let tree = self.workers.iter().find(|(_, w)| w.tree.transfer == transfer).map(|(t, _)| *t);
+        let worker = match tree {
+            Some(tree) => self.workers.remove(&tree),
+            None => {
+                let at = self.ending.iter().position(|w| w.tree.transfer == transfer)?;
+                Some(self.ending.swap_remove(at))
+            }
+        };
+        worker.inspect(Worker::close)
+    }
+
+    /// Opens the port again if it has gone, and gives it to all workers anew.
+    fn mend(&mut self) -> Result<(), EndpointError> {
+        if let Some(why) = self.station.as_ref().and_then(|s| s.shared().lost()) {
+            self.trouble = Some(why);
+            self.strangers += self.station.take().map_or(0, |s| s.shared().strangers());
+        }
+        if self.station.is_some() || Instant::now() < self.retry {
+            return Ok(());
+        }
+        self.retry = Instant::now() + AGAIN;
+        match self.attach() {
+            Ok(station) => {
+                let shared = station.shared().clone();
+                self.station = Some(station);
+                self.trouble = None;
+                for (_, worker) in std::mem::take(&mut self.workers) {
+                    let tree = worker.tree.clone();
+                    worker.close();
+                    let next = Worker::start(tree.clone(), &self.to, &shared, &self.share, Some(worker))?;
+                    self.workers.insert(tree.tree, next);
+                }
+            }
+            Err(e) => self.trouble = Some(e.to_string()),
+        }
+        Ok(())
+    }
+
+    /// Takes away what has ended.
+    fn reap(&mut self) -> Vec<(IncomingTree, View)> {
+        let mut ended = Vec::new();
+        let done: Vec<u32> = self.workers.iter().filter(|(_, w)| w.view().gone).map(|(t, _)| *t).collect();
+        for tree in done {
+            // It stays until its tree goes, so that it is not begun again, but is told of now.
+            if let Some(worker) = self.workers.get_mut(&tree)
+                && worker.tell()
+            {
+                ended.push((worker.tree.clone(), worker.view()));
+            }
+        }
+        let all = std::mem::take(&mut self.ending);
+        let (gone, ending): (Vec<_>, Vec<_>) = all.into_iter().partition(|w| w.view().gone);
+        self.ending = ending;
+        for mut worker in gone {
+            if worker.tell() {
+                ended.push((worker.tree.clone(), worker.view()));
+            }
+        }
+        ended
+    }
+
+    /// Where transfers go.
+    pub fn dir(&self) -> &PathBuf {
+        &self.to.dir
+    }
+}
+
+/// Asks the site again and again what may arrive.
+fn watch(
+    site: &LocalSite,
+    stop: &AtomicBool,
+    tell: &std::sync::mpsc::Sender<Result<Incoming, EndpointError>>,
+) {
+    let mut version = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let news = site.incoming(version, WAIT_MS);
+        let failed = news.is_err();
+        // A site that was started anew counts from the beginning.
+        version = news.as_ref().map_or(0, |n| n.version);
+        if tell.send(news).is_err() {
+            return;
+        }
+        if failed {
+            std::thread::sleep(AGAIN);
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Takes whatever transfers arrive at a site.
+//!
+//! - [`inbox`]: frames of one transfer, between the ring and its worker;
+//! - [`station`]: the port: a thread that puts each frame that arrives into its inbox;
+//! - [`worker`]: one transfer: a thread that runs the transport's receiver, and with it the disk;
+//! - [`desk`]: which transfers may arrive, as the site says.
+
+pub mod desk;
+pub mod inbox;
+pub mod station;
+pub mod worker;

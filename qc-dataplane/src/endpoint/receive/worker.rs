@@ -1,0 +1,196 @@
+//! One transfer that arrives: its receiver, and its disk.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::inbox::{Batch, Inbox, Share};
+use super::station::Shared;
+use crate::address::receiver_address;
+use crate::control::IncomingTree;
+use crate::endpoint::EndpointError;
+use crate::endpoint::clock::{Clock, random};
+use crate::transport::files::store::StoreOptions;
+use crate::transport::receiver::{Receiver, ReceiverCounters, ReceiverOptions};
+use crate::transport::wire::State;
+
+/// Frames after which a receiver looks what else is due: its answers, and reading back.
+const SOME: usize = 128;
+/// How often the view is made anew.
+const LOOK: Duration = Duration::from_millis(100);
+/// Bytes of blocks in memory, for all transfers, and the most for one.
+const MEMORY: usize = 128 << 20;
+const MOST: usize = 16 << 20;
+
+/// Where transfers go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Where {
+    /// The directory.
+    pub dir: PathBuf,
+    /// Whether what is there under the name of a transfer may go.
+    pub replace: bool,
+}
+
+/// How a transfer stands here.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Where it is; nothing before its first frame.
+    pub state: Option<State>,
+    /// Bytes that are here.
+    pub have: u64,
+    /// Bytes of all, once known.
+    pub total: Option<u64>,
+    /// What the receiver counted.
+    pub counters: ReceiverCounters,
+    /// Frames that came faster than they could be dealt with.
+    pub lost: u64,
+    /// What went wrong here.
+    pub failure: Option<String>,
+    /// The sender has said that nothing more comes.
+    pub ended: bool,
+    /// The thread has ended.
+    pub gone: bool,
+}
+
+/// A transfer that arrives by a tree. Dropping it brings to the disk what is here, for a later continuation.
+pub struct Worker {
+    /// The tree, as the site said.
+    pub tree: IncomingTree,
+    inbox: Arc<Inbox>,
+    view: Arc<Mutex<View>>,
+    station: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    told: bool,
+}
+
+impl Worker {
+    /// Starts; first it waits for `before`, a worker of the same transfer on an older tree.
+    ///
+    /// # Errors
+    ///
+    /// The system has no threads, or no randomness.
+    pub fn start(
+        tree: IncomingTree,
+        to: &Where,
+        station: &Arc<Shared>,
+        share: &Arc<Share>,
+        before: Option<Self>,
+    ) -> Result<Self, EndpointError> {
+        let inbox = Arc::new(Inbox::new(share.clone()));
+        let mut store = StoreOptions::new(&to.dir);
+        store.replace = to.replace;
+        store.memory = (MEMORY / share.transfers().max(1)).min(MOST);
+        let options = ReceiverOptions {
+            transfer: tree.transfer,
+            partition: tree.partition,
+            number: u32::from(tree.receiver).saturating_sub(1),
+            from: receiver_address(tree.tree, tree.receiver),
+            seed: random().map_err(EndpointError::system("/dev/urandom"))?,
+            store,
+        };
+        let view = Arc::new(Mutex::new(View::default()));
+        station.expect(tree.tree, tree.receiver, inbox.clone());
+        let (frames, shown, port) = (inbox.clone(), view.clone(), station.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("qc-recv-{}", tree.tree))
+            .spawn(move || {
+                // Its journal is locked until it has ended.
+                drop(before);
+                run(options, &frames, &shown, &port);
+            })
+            .map_err(EndpointError::system("no thread"))?;
+        Ok(Self { tree, inbox, view, station: station.clone(), thread: Some(thread), told: false })
+    }
+
+    /// How it stands.
+    pub fn view(&self) -> View {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether this is asked for the first time.
+    pub(super) fn tell(&mut self) -> bool {
+        !std::mem::replace(&mut self.told, true)
+    }
+
+    /// Takes no more frames. What is here goes to the disk meanwhile; dropping waits for that.
+    pub fn close(&self) {
+        self.station.refuse(self.tree.tree);
+        self.inbox.close();
+    }
+}
+
+impl Worker {
+    /// Waits until what is here is on the disk, and says how it stands then.
+    pub fn finish(&mut self) -> View {
+        self.close();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.view()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn run(options: ReceiverOptions, inbox: &Inbox, view: &Mutex<View>, port: &Shared) {
+    let clock = Clock::default();
+    let mut receiver = Receiver::new(options);
+    let mut batch = Batch::default();
+    let mut looked: Option<Instant> = None;
+    loop {
+        let wait = receiver.wakes().map_or(LOOK, |at| clock.until(at).min(LOOK));
+        let open = inbox.take(&mut batch, wait);
+        for (n, frame) in batch.frames().enumerate() {
+            // What is wrong with it is counted there.
+            let _ = receiver.receive(clock.now(), frame);
+            if n % SOME == SOME - 1 {
+                receiver.advance(clock.now(), &mut |frame| port.send(frame));
+            }
+        }
+        receiver.advance(clock.now(), &mut |frame| port.send(frame));
+        let over = !open || (receiver.is_ended() && receiver.state() == State::Verified);
+        if over || looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            looked = Some(Instant::now());
+            look(&receiver, inbox, view);
+        }
+        if over {
+            break;
+        }
+    }
+    inbox.close();
+    let verified = receiver.state() == State::Verified;
+    let left = if verified && receiver.is_ended() {
+        // The sender knows it: nobody will ask for this transfer again.
+        receiver.forget()
+    } else {
+        receiver.pause()
+    };
+    let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(e) = left {
+        view.failure.get_or_insert(e.to_string());
+    }
+    view.gone = true;
+}
+
+fn look(receiver: &Receiver, inbox: &Inbox, view: &Mutex<View>) {
+    let counters = receiver.counters();
+    let total = receiver.shape().map(|s| s.total());
+    let chunk = receiver.shape().map_or(0, |s| s.chunk() as u64);
+    let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
+    view.state = (counters.frames > 0).then(|| receiver.state());
+    view.have = receiver.progress().map_or(0, |(have, _)| have.saturating_mul(chunk)).min(total.unwrap_or(0));
+    view.total = total;
+    view.counters = counters;
+    view.lost = inbox.lost();
+    view.failure = match (receiver.failure(), receiver.state()) {
+        (Some(e), _) => Some(e.to_string()),
+        (None, State::Failed(cause)) => Some(cause.to_string()),
+        _ => None,
+    };
+    view.ended = receiver.is_ended();
+}

@@ -1,0 +1,354 @@
+//! One transfer, from its number to its end.
+//!
+//! The controller says on which trees to send; the job starts and stops their threads accordingly, and says each
+//! [`BEAT`] how far they are. While site or controller cannot be reached, the trees go on as they are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver as Heard, RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::Cut;
+use super::tally::Tally;
+use super::tree::{Common, TreeEnd, TreeSender};
+use crate::control::{
+    Ended, NewTransfer, Progress, ReceiverProgress, TransferState, TransferStatus, TreeStatus,
+};
+use crate::endpoint::EndpointError;
+use crate::endpoint::clock::random;
+use crate::endpoint::local::LocalSite;
+use crate::transport::files::source::Source;
+use crate::transport::sender::SenderCounters;
+use crate::transport::wire::Shape;
+
+/// From one message to the controller to the next.
+const BEAT: Duration = Duration::from_millis(250);
+/// After a port could not be opened, or went away.
+const AGAIN: Duration = Duration::from_millis(500);
+/// HTTP's status when another sender speaks for the transfer, and how many beats that may go on at first.
+const TAKEN: u16 = 409;
+const PATIENCE: u32 = 60;
+/// How long a paused or failed sender tries to say so.
+const FAREWELL: u32 = 3;
+
+/// What is to be sent, looked at once.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it is cut.
+    pub cut: Cut,
+    shape: Shape,
+    manifest: [u8; 32],
+    name: String,
+}
+
+impl Parcel {
+    /// Lists a file or directory.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or not be sent.
+    pub fn open(path: &Path, cut: Cut) -> Result<Self, EndpointError> {
+        let source = Source::open(path, cut.chunk, cut.fec)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            cut,
+            shape: *source.shape(),
+            manifest: source.manifest_hash(),
+            name: source.name().to_string_lossy().into_owned(),
+        })
+    }
+
+    /// Bytes of content.
+    pub fn bytes(&self) -> u64 {
+        self.shape.total()
+    }
+
+    /// The name under which it appears at receivers.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What to ask the controller for.
+    pub fn ask(&self, to: Vec<String>, scheme: Option<String>) -> NewTransfer {
+        NewTransfer {
+            from: None,
+            to,
+            bytes: self.bytes(),
+            name: self.name.clone(),
+            overhead: self.cut.overhead(),
+            scheme,
+            path: None,
+        }
+    }
+}
+
+/// What a job shows of itself, each beat.
+pub struct JobView<'a> {
+    /// How the transfer stands by the controller.
+    pub status: &'a TransferStatus,
+    /// How each receiver stands, in the order of the status; newer than what the controller knows.
+    pub receivers: Vec<(&'a str, ReceiverProgress)>,
+    /// What was sent, on all trees of this run.
+    pub counters: SenderCounters,
+    /// Why the site or the controller, or a port, is not to be had now.
+    pub trouble: Option<&'a str>,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug)]
+pub enum JobEnd {
+    /// The transfer is over.
+    Over(Box<TransferStatus>),
+    /// It was told to stop; the transfer can be resumed.
+    Paused,
+}
+
+/// One transfer that is being sent.
+pub struct Job {
+    site: LocalSite,
+    id: u64,
+    parcel: Parcel,
+    session: u64,
+    cancel: Arc<AtomicBool>,
+    hash: Arc<OnceLock<[u8; 32]>>,
+    socket: Option<PathBuf>,
+    trees: BTreeMap<u32, TreeSender>,
+    /// Trees whose port was away, and not before when to try them again.
+    rest: BTreeMap<u32, Instant>,
+    tally: Tally,
+    /// What trees that are gone have sent.
+    before: SenderCounters,
+    trouble: Option<String>,
+}
+
+impl Job {
+    /// A job for a transfer that was created. `cancel` makes it pause.
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness.
+    pub fn new(
+        site: LocalSite,
+        id: u64,
+        parcel: Parcel,
+        cancel: Arc<AtomicBool>,
+    ) -> Result<Self, EndpointError> {
+        Ok(Self {
+            site,
+            id,
+            parcel,
+            session: random().map_err(EndpointError::system("/dev/urandom"))?,
+            cancel,
+            hash: Arc::default(),
+            socket: None,
+            trees: BTreeMap::new(),
+            rest: BTreeMap::new(),
+            tally: Tally::default(),
+            before: SenderCounters::default(),
+            trouble: None,
+        })
+    }
+
+    /// Sends until the transfer is over, or it is told to pause. `show` is called each beat.
+    ///
+    /// # Errors
+    ///
+    /// The files cannot be read; the controller does not know the transfer, or another sender has it.
+    pub fn run(mut self, show: &mut dyn FnMut(&JobView<'_>)) -> Result<JobEnd, EndpointError> {
+        let (tell, heard) = channel();
+        let mut last: Option<TransferStatus> = None;
+        let mut conflicts = 0;
+        loop {
+            let cancelled = self.cancel.load(Ordering::Relaxed);
+            if cancelled {
+                self.farewell(Ended::Paused);
+                return Ok(JobEnd::Paused);
+            }
+            if let Some(why) = self.broken() {
+                self.farewell(Ended::Failed(why.clone()));
+                return Err(EndpointError::Refused { status: 500, said: why });
+            }
+            let progress = self.progress(last.as_ref());
+            let complete = progress.ended.is_some();
+            match self.site.progress(self.id, &progress) {
+                Ok(status) => {
+                    self.trouble = None;
+                    if status.state.is_over() {
+                        let all: Vec<u32> = self.trees.keys().copied().collect();
+                        all.into_iter().for_each(|tree| self.end(tree));
+                        self.show(&status, show);
+                        return Ok(JobEnd::Over(Box::new(status)));
+                    }
+                    self.follow(&status, &tell)?;
+                    last = Some(status);
+                }
+                Err(e) if e.may_pass() => self.trouble = Some(e.to_string()),
+                // The last sender may have been killed: it is waited for until it counts as silent.
+                Err(EndpointError::Refused { status: TAKEN, said })
+                    if last.is_none() && conflicts < PATIENCE =>
+                {
+                    conflicts += 1;
+                    self.trouble = Some(said);
+                }
+                Err(e) => return Err(e),
+            }
+            if let Some(status) = &last {
+                self.show(status, show);
+            }
+            self.wait(&heard, last.as_mut(), complete);
+        }
+    }
+
+    /// Why the files cannot be sent, if so.
+    fn broken(&self) -> Option<String> {
+        self.trees.values().find_map(|t| match t.view().end {
+            Some(TreeEnd::Files(why)) => Some(why),
+            _ => None,
+        })
+    }
+
+    /// How far all trees are; that all is over, if it is.
+    fn progress(&mut self, status: Option<&TransferStatus>) -> Progress {
+        let mut trees = Vec::new();
+        for tree in self.trees.values() {
+            trees.push(self.tally.tree(&tree.status, &tree.view(), &self.parcel.shape));
+        }
+        let all_done =
+            !self.trees.is_empty() && self.trees.values().all(|t| t.view().end == Some(TreeEnd::Done));
+        let complete = all_done && status.is_some_and(|s| self.tally.is_complete(s));
+        Progress { session: self.session, trees, ended: complete.then_some(Ended::Complete) }
+    }
+
+    /// Makes the trees be those of the status.
+    fn follow(
+        &mut self,
+        status: &TransferStatus,
+        tell: &std::sync::mpsc::Sender<()>,
+    ) -> Result<(), EndpointError> {
+        let wanted = if status.state == TransferState::Running { &status.trees[..] } else { &[] };
+        let is_wanted = |tree: u32| wanted.iter().any(|t| t.tree == tree);
+        self.rest.retain(|tree, _| is_wanted(*tree));
+        let gone: Vec<u32> = self.trees.keys().copied().filter(|t| !is_wanted(*t)).collect();
+        for tree in gone {
+            self.end(tree);
+        }
+        for tree in wanted {
+            self.keep(tree, tell)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, tree: u32) {
+        if let Some(mut tree) = self.trees.remove(&tree) {
+            let view = tree.stop();
+            self.tally.tree(&tree.status, &view, &self.parcel.shape);
+            self.before = sum(self.before, view.counters);
+        }
+    }
+
+    /// Starts a tree that is not there, tells its rate to one that is, and tries one again whose port was away.
+    fn keep(&mut self, status: &TreeStatus, tell: &std::sync::mpsc::Sender<()>) -> Result<(), EndpointError> {
+        if let Some(tree) = self.trees.get_mut(&status.tree) {
+            let Some(TreeEnd::Port(why)) = tree.view().end else {
+                tree.update(status.clone());
+                return Ok(());
+            };
+            self.trouble = Some(why);
+            self.end(status.tree);
+            self.rest.insert(status.tree, Instant::now() + AGAIN);
+        }
+        if self.rest.get(&status.tree).is_some_and(|at| Instant::now() < *at) {
+            return Ok(());
+        }
+        let socket = match &self.socket {
+            // Asked again after a failure: the site may have been started anew.
+            Some(socket) if !self.rest.contains_key(&status.tree) => socket.clone(),
+            _ => match self.site.info() {
+                Ok(info) => self.socket.insert(info.socket).clone(),
+                Err(e) if e.may_pass() => {
+                    self.trouble = Some(e.to_string());
+                    return Ok(());
+                }
+                Err(e) => return Err(e),
+            },
+        };
+        let common = Common {
+            path: self.parcel.path.clone(),
+            cut: self.parcel.cut,
+            transfer: self.id,
+            session: self.session,
+            socket,
+            hash: self.hash.clone(),
+            manifest: self.parcel.manifest,
+        };
+        self.trees.insert(status.tree, TreeSender::start(common, status.clone(), tell.clone())?);
+        Ok(())
+    }
+
+    /// Until the next beat. While nothing runs, the controller says at once when that changes.
+    fn wait(&mut self, heard: &Heard<()>, status: Option<&mut TransferStatus>, complete: bool) {
+        let until = Instant::now() + BEAT;
+        if self.trees.is_empty()
+            && !complete
+            && self.trouble.is_none()
+            && let Some(status) = status
+            && let Ok(now) = self.site.status(self.id, status.version, BEAT.as_millis() as u64)
+        {
+            let news = now.version != status.version;
+            *status = now;
+            if news {
+                return;
+            }
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        match heard.recv_timeout(left) {
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(left),
+        }
+    }
+
+    fn show(&self, status: &TransferStatus, show: &mut dyn FnMut(&JobView<'_>)) {
+        let receivers = status.receivers.iter().map(|r| {
+            let by_controller =
+                || ReceiverProgress { have: r.have, rate: r.rate, state: r.state, why: r.why.clone() };
+            let mine = self.tally.of(&r.site).cloned();
+            (
+                r.site.as_str(),
+                if status.state.is_over() { by_controller() } else { mine.unwrap_or_else(by_controller) },
+            )
+        });
+        let counters = self.trees.values().fold(self.before, |all, t| sum(all, t.view().counters));
+        show(&JobView { status, receivers: receivers.collect(), counters, trouble: self.trouble.as_deref() });
+    }
+
+    /// Says why it ends, to whoever hears it.
+    fn farewell(&mut self, why: Ended) {
+        let mut progress = self.progress(None);
+        progress.ended = Some(why);
+        self.trees.clear();
+        for _ in 0..FAREWELL {
+            match self.site.progress(self.id, &progress) {
+                Err(e) if e.may_pass() => std::thread::sleep(BEAT),
+                _ => break,
+            }
+        }
+    }
+}
+
+fn sum(a: SenderCounters, b: SenderCounters) -> SenderCounters {
+    SenderCounters {
+        chunks: a.chunks + b.chunks,
+        repairs: a.repairs + b.repairs,
+        unicast: a.unicast + b.unicast,
+        parity: a.parity + b.parity,
+        parts: a.parts + b.parts,
+        control: a.control + b.control,
+        reports: a.reports + b.reports,
+        stale: a.stale + b.stale,
+        rejected: a.rejected + b.rejected,
+    }
+}

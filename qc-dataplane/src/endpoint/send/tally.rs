@@ -1,0 +1,64 @@
+//! How far each receiver of a transfer is, over all trees that it was on.
+
+use std::collections::BTreeMap;
+
+use super::tree::TreeView;
+use crate::control::{ReceiverProgress, ReceiverState, TransferStatus, TreeProgress, TreeStatus};
+use crate::transport::sender::peers::{Outcome, PeerStatus};
+use crate::transport::wire::{Shape, State};
+
+/// Receivers by site.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    sites: BTreeMap<String, ReceiverProgress>,
+}
+
+/// A receiver as the controller is to hear of it.
+pub fn progress_of(peer: &PeerStatus, shape: &Shape) -> ReceiverProgress {
+    let (state, why) = match (peer.outcome, peer.state) {
+        (Some(Outcome::Verified), _) => (ReceiverState::Verified, None),
+        (Some(Outcome::Failed(cause)), _) => (ReceiverState::Failed, Some(cause.to_string())),
+        (Some(Outcome::Silent(ns)), _) => {
+            let why = format!("did not answer for {} s", ns / crate::transport::SECOND);
+            (ReceiverState::Silent, Some(why))
+        }
+        (None, None) => (ReceiverState::Waiting, None),
+        (None, Some(State::Checking)) => (ReceiverState::Checking, None),
+        (None, Some(_)) => (ReceiverState::Receiving, None),
+    };
+    let have = peer.have.saturating_mul(shape.chunk() as u64).min(shape.total());
+    let rate = if state == ReceiverState::Receiving { peer.rate } else { 0 };
+    ReceiverProgress { have, rate, state, why }
+}
+
+impl Tally {
+    /// Takes over how a tree stands, and says it.
+    pub fn tree(&mut self, status: &TreeStatus, view: &TreeView, shape: &Shape) -> TreeProgress {
+        let nothing = ReceiverProgress { have: 0, rate: 0, state: ReceiverState::Waiting, why: None };
+        let mut receivers = Vec::new();
+        for (i, site) in status.receivers.iter().enumerate() {
+            let now = view.peers.get(i).map_or(nothing.clone(), |p| progress_of(p, shape));
+            // One that has not spoken on this tree yet keeps what it said on the last one.
+            let known = self.sites.entry(site.clone()).or_insert_with(|| now.clone());
+            if now.state != ReceiverState::Waiting {
+                *known = now.clone();
+            }
+            receivers.push(now);
+        }
+        TreeProgress { tree: status.tree, residual: view.residual.min(shape.total()), receivers }
+    }
+
+    /// How a receiver stands.
+    pub fn of(&self, site: &str) -> Option<&ReceiverProgress> {
+        self.sites.get(site)
+    }
+
+    /// Whether nothing more is to be expected of any receiver of the transfer.
+    pub fn is_complete(&self, status: &TransferStatus) -> bool {
+        let over = |s| matches!(s, ReceiverState::Verified | ReceiverState::Failed | ReceiverState::Silent);
+        status.receivers.iter().all(|r| match self.sites.get(&r.site) {
+            Some(mine) => over(mine.state),
+            None => matches!(r.state, ReceiverState::Verified | ReceiverState::Failed),
+        })
+    }
+}

@@ -1,0 +1,313 @@
+//! One tree: the transport's sender over its port.
+//!
+//! What paces it is the meter that the plan puts on the port: frames that may not go yet stay in the ring. A ring
+//! that is full of them would make polls as late as itself, so no more wait there than go in [`AHEAD`].
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender as Tell;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use valecast_ring::client::{Link, RxRing, TxRing};
+
+use super::Cut;
+use crate::address::{sender_address, tree_address};
+use crate::control::TreeStatus;
+use crate::endpoint::EndpointError;
+use crate::endpoint::clock::Clock;
+use crate::endpoint::port::{self, Bell};
+use crate::transport::files::FileError;
+use crate::transport::files::source::Source;
+use crate::transport::sender::peers::PeerStatus;
+use crate::transport::sender::{Sender, SenderCounters, SenderOptions};
+
+/// What waits in the ring goes within this time at the tree's rate.
+const AHEAD: Duration = Duration::from_millis(20);
+/// Fewest frames that may wait there, so that a burst is one.
+const FEW: u64 = 16;
+/// How often the view is made anew.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long the last frames may take to leave.
+const LEAVE: Duration = Duration::from_secs(2);
+/// When there is something to do and nothing could be done, this passes before the next try.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// What all trees of a transfer share.
+#[derive(Clone)]
+pub struct Common {
+    /// What is sent.
+    pub path: PathBuf,
+    /// How it is cut.
+    pub cut: Cut,
+    /// The transfer's number.
+    pub transfer: u64,
+    /// Of this run of the sender.
+    pub session: u64,
+    /// The switch's attach socket.
+    pub socket: PathBuf,
+    /// BLAKE3 of the content, once some tree's sender has read it all.
+    pub hash: Arc<OnceLock<[u8; 32]>>,
+    /// BLAKE3 of the list of files: all trees send the same.
+    pub manifest: [u8; 32],
+}
+
+/// How a tree stands.
+#[derive(Clone, Debug, Default)]
+pub struct TreeView {
+    /// Bytes still to be sent.
+    pub residual: u64,
+    /// Its receivers, by number.
+    pub peers: Vec<PeerStatus>,
+    /// What was sent.
+    pub counters: SenderCounters,
+    /// How its thread ended, if it has.
+    pub end: Option<TreeEnd>,
+}
+
+/// How the sending on a tree ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TreeEnd {
+    /// All its receivers have an outcome.
+    Done,
+    /// It was told to.
+    Stopped,
+    /// The port is away; another try may help.
+    Port(String),
+    /// The files cannot be read, or changed.
+    Files(String),
+}
+
+struct Shared {
+    bell: Bell,
+    stop: AtomicBool,
+    rate: AtomicU64,
+    view: Mutex<TreeView>,
+}
+
+/// A tree that is being sent on. Dropping it stops that.
+pub struct TreeSender {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// The tree, as the controller said last.
+    pub status: TreeStatus,
+}
+
+impl TreeSender {
+    /// Starts. `tell` gets a message when the thread ends.
+    ///
+    /// # Errors
+    ///
+    /// The system has no more threads or descriptors.
+    pub fn start(common: Common, status: TreeStatus, tell: Tell<()>) -> Result<Self, EndpointError> {
+        let shared = Arc::new(Shared {
+            bell: Bell::new()?,
+            stop: AtomicBool::new(false),
+            rate: AtomicU64::new(status.rate),
+            view: Mutex::new(TreeView { residual: u64::MAX, ..TreeView::default() }),
+        });
+        let (mine, tree) = (shared.clone(), status.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("qc-send-{}", status.tree))
+            .spawn(move || {
+                let end = match run(&common, &tree, &mine) {
+                    Ok(end) => end,
+                    Err(EndpointError::Files(e)) => TreeEnd::Files(e.to_string()),
+                    Err(e) => TreeEnd::Port(e.to_string()),
+                };
+                mine.view.lock().unwrap_or_else(PoisonError::into_inner).end = Some(end);
+                let _ = tell.send(());
+            })
+            .map_err(EndpointError::system("no thread"))?;
+        Ok(Self { shared, thread: Some(thread), status })
+    }
+
+    /// How it stands.
+    pub fn view(&self) -> TreeView {
+        self.shared.view.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The tree as the controller says now.
+    pub fn update(&mut self, status: TreeStatus) {
+        self.shared.rate.store(status.rate, Ordering::Relaxed);
+        self.status = status;
+    }
+}
+
+impl TreeSender {
+    /// Stops, and says how it stood.
+    pub fn stop(&mut self) -> TreeView {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.view()
+    }
+}
+
+impl Drop for TreeSender {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The files, the same as when the transfer began.
+pub(super) fn source(path: &Path, cut: Cut, manifest: [u8; 32]) -> Result<Source, FileError> {
+    let source = Source::open(path, cut.chunk, cut.fec)?;
+    if source.manifest_hash() == manifest {
+        Ok(source)
+    } else {
+        Err(FileError::Changed(path.display().to_string()))
+    }
+}
+
+struct Run<'a> {
+    shared: &'a Shared,
+    common: &'a Common,
+    clock: Clock,
+    sender: Sender,
+    link: Link,
+    tx: TxRing,
+    rx: RxRing,
+    scratch: Vec<u8>,
+    /// Slots of a frame.
+    slots: u32,
+    looked: Instant,
+}
+
+fn run(common: &Common, status: &TreeStatus, shared: &Shared) -> Result<TreeEnd, EndpointError> {
+    let source = source(&common.path, common.cut, common.manifest)?;
+    let (link, tx, rx) = port::open(&common.socket, &status.port)?;
+    let mut options = SenderOptions::new(
+        common.transfer,
+        status.partition,
+        common.session,
+        sender_address(status.tree),
+        tree_address(status.tree),
+    );
+    options.lead = common.cut.lead;
+    if status.unicast_repairs {
+        options.tree_links = u32::try_from(status.links.len()).unwrap_or(0);
+    }
+    let clock = Clock::default();
+    // One for each receiver, whatever the controller said about hops.
+    let hops: Vec<u32> =
+        (0..status.receivers.len()).map(|i| status.hops.get(i).copied().unwrap_or(0)).collect();
+    let slots = common.cut.frame().div_ceil(tx.buf_size().max(1)) as u32;
+    let sender = Sender::new(options, source, &hops, clock.now());
+    let mut run = Run {
+        shared,
+        common,
+        clock,
+        sender,
+        link,
+        tx,
+        rx,
+        scratch: Vec::new(),
+        slots,
+        looked: Instant::now(),
+    };
+    run.look();
+    let lost = |source| EndpointError::Port { port: status.port.clone(), source };
+    loop {
+        if shared.stop.load(Ordering::Relaxed) {
+            run.look();
+            return Ok(TreeEnd::Stopped);
+        }
+        if run.turn().map_err(EndpointError::Files)? {
+            break;
+        }
+        run.rest().map_err(lost)?;
+    }
+    run.leave().map_err(lost)?;
+    run.look();
+    Ok(TreeEnd::Done)
+}
+
+impl Run<'_> {
+    /// Frames that may wait in the ring.
+    fn limit(&self) -> u32 {
+        let all = (self.tx.slots() - 1) / self.slots;
+        match self.shared.rate.load(Ordering::Relaxed) {
+            0 => all,
+            rate => {
+                let bits = self.common.cut.frame() as u64 * 8;
+                let ahead = u128::from(rate) * AHEAD.as_nanos() / 1_000_000_000 / u128::from(bits);
+                u32::try_from(ahead.max(FEW.into())).unwrap_or(u32::MAX).min(all)
+            }
+        }
+    }
+
+    /// Takes reports and sends what is to be sent; whether all is over.
+    fn turn(&mut self) -> Result<bool, FileError> {
+        let (sender, clock) = (&mut self.sender, self.clock);
+        port::drain(&mut self.rx, &mut self.scratch, u32::MAX, |frame| {
+            // What is wrong with it is counted there.
+            let _ = sender.receive(clock.now(), frame);
+        });
+        if let Some(hash) = self.common.hash.get() {
+            self.sender.know_hash(*hash);
+        }
+        let waiting = self.tx.pending().div_ceil(self.slots);
+        let room = self.limit().saturating_sub(waiting).min(self.tx.room() / self.slots);
+        let tx = &mut self.tx;
+        self.sender.send(clock.now(), room as usize, &mut |frame| {
+            // There is room; a frame that did not fit would be lost like any other.
+            let _ = tx.push(frame);
+        })?;
+        self.tx.publish();
+        if let Some(hash) = self.sender.content_hash() {
+            let _ = self.common.hash.set(hash);
+        }
+        if self.looked.elapsed() >= LOOK {
+            self.look();
+        }
+        Ok(self.sender.is_done())
+    }
+
+    /// Sleeps until there is something to do.
+    fn rest(&mut self) -> std::io::Result<()> {
+        let Some(wakes) = self.sender.wakes() else { return Ok(()) };
+        let wait = self.clock.until(wakes);
+        let limit = self.limit();
+        let full = self.tx.pending().div_ceil(self.slots) >= limit;
+        let tx = if full {
+            // Half of what may wait is gone.
+            Some((self.tx.slots() - 1).saturating_sub(limit / 2 * self.slots).max(1))
+        } else if !wait.is_zero() {
+            None
+        } else if self.sender.content_hash().is_none() {
+            // It reads.
+            return Ok(());
+        } else {
+            return self.nap(None, PAUSE);
+        };
+        self.nap(tx, if full { LOOK } else { wait.min(LOOK.max(Duration::from_millis(1))) })
+    }
+
+    fn nap(&mut self, room: Option<u32>, most: Duration) -> std::io::Result<()> {
+        let tx = room.map(|room| (&mut self.tx, room));
+        port::sleep(&self.link, &self.shared.bell, Some(&mut self.rx), tx, most)
+    }
+
+    /// Waits until the switch has taken the last frames, which go with the port.
+    fn leave(&mut self) -> std::io::Result<()> {
+        let until = Instant::now() + LEAVE;
+        while self.tx.pending() > 0 && Instant::now() < until && !self.shared.stop.load(Ordering::Relaxed) {
+            let all = self.tx.slots() - 1;
+            port::sleep(&self.link, &self.shared.bell, None, Some((&mut self.tx, all)), LOOK)?;
+        }
+        Ok(())
+    }
+
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        let mut view = self.shared.view.lock().unwrap_or_else(PoisonError::into_inner);
+        view.residual = self.sender.residual();
+        view.peers.clear();
+        view.peers.extend(self.sender.peers());
+        view.counters = self.sender.counters();
+    }
+}
