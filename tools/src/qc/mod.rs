@@ -1,14 +1,19 @@
 //! `valecast qc`: QuickCast, copying bulk data from one site to many.
 //!
 //! [`solve`] plans one transfer, and [`plot`] draws it; [`tree`] runs a tree algorithm over files of instances;
-//! [`sim`] simulates many transfers.
+//! [`sim`] simulates many transfers. [`send`] and [`recv`] move files between sites; [`site`] finds the site here, and
+//! [`bars`] show how far it is.
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
+mod bars;
 mod plot;
+mod recv;
+mod send;
 mod sim;
+mod site;
 mod solve;
 mod tree;
 
@@ -24,6 +29,12 @@ pub enum QcCommand {
     /// Simulate transfers over a network, or rerun the papers' experiments.
     #[command(after_help = sim::HELP)]
     Sim(sim::SimArgs),
+    /// Send a file or a directory to other sites.
+    #[command(after_help = send::HELP)]
+    Send(send::SendArgs),
+    /// Receive what is sent to a site.
+    #[command(after_help = recv::HELP)]
+    Recv(recv::RecvArgs),
 }
 
 /// Does it.
@@ -32,5 +43,7 @@ pub fn run(command: &QcCommand) -> ExitCode {
         QcCommand::Solve(args) => solve::run(args),
         QcCommand::Tree(args) => tree::run(args),
         QcCommand::Sim(args) => sim::run(args),
+        QcCommand::Send(args) => send::run(args),
+        QcCommand::Recv(args) => recv::run(args),
     }
 }

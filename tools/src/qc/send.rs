@@ -1,0 +1,379 @@
+//! `valecast qc send`: sends files to other sites.
+
+mod serve;
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+use valecast_qc_dataplane::control::{ReceiverState, TransferState, TransferStatus};
+use valecast_qc_dataplane::endpoint::local::LocalSite;
+use valecast_qc_dataplane::endpoint::send::Cut;
+use valecast_qc_dataplane::endpoint::send::job::{Job, JobEnd, JobView, Parcel};
+use valecast_qc_dataplane::transport::wire::DEFAULT_CHUNK;
+
+use super::bars::{Bars, Line};
+use super::site::{AtSite, Failed, INTERRUPTED, told_to_stop};
+use crate::ctl::print;
+
+pub const HELP: &str = "\
+Someone has to receive at each site: `valecast qc recv --dir DIR`.
+
+With --wait, this process sends and shows how far each receiver is. Without, a process in the background does, and this one
+ends as soon as the controller has accepted the transfer; `valecast qc status ID` shows how far it is.
+
+Ctrl-C pauses the transfer, and so does SIGTERM; it goes on where it was with --resume ID. A file that was changed
+meanwhile is another transfer.
+
+With --serve, this process waits for transfers that are asked for elsewhere (`valecast qc submit`), of files below
+--root, until it is stopped.
+
+Examples:
+  valecast qc send image.qcow2 --to t1,t2,t3 --wait
+  valecast qc send /srv/models --to t1,t2 --fec 64,8
+  valecast qc send image.qcow2 --resume 12 --wait
+  valecast qc send --serve --root /srv/out
+
+Exit status: 0 all receivers have it and its hash is right (without --wait: it was accepted), 1 it could not be sent,
+2 the command is wrong, 3 not all receivers have it, 130 paused.";
+
+/// Each progress of `--json`.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What `valecast qc send` takes.
+#[derive(Clone, Debug, Args)]
+pub struct SendArgs {
+    /// The file, or the directory with all that is in it.
+    #[arg(required_unless_present = "serve", conflicts_with = "serve")]
+    path: Option<PathBuf>,
+    /// The sites that are to get it.
+    #[arg(long, value_name = "SITE,SITE,..", value_delimiter = ',', required_unless_present_any = ["serve", "resume"], conflicts_with = "resume")]
+    to: Vec<String>,
+    /// How to plan it, see `valecast qc solve --help`; by default as the controller does.
+    #[arg(long, value_name = "SCHEME", conflicts_with = "resume")]
+    scheme: Option<String>,
+    /// Send in this process, and end when the transfer has.
+    #[arg(long)]
+    wait: bool,
+    /// Go on with a transfer that was paused or broke off.
+    #[arg(long, value_name = "ID")]
+    resume: Option<u64>,
+    /// Repair by parity: M shards for each K chunks, and LEAD of them sent before anybody asks.
+    #[arg(long, value_name = "K,M[,LEAD]", value_parser = fec)]
+    fec: Option<Fec>,
+    /// Bytes of content in a frame, a multiple of 64. Links must carry 50 bytes more.
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_CHUNK)]
+    chunk: u16,
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    json: bool,
+    /// Wait for transfers that are asked for elsewhere.
+    #[arg(long, requires = "root")]
+    serve: bool,
+    /// With --serve: where the files are; nothing outside is sent.
+    #[arg(long, value_name = "DIR", requires = "serve")]
+    root: Option<PathBuf>,
+    #[command(flatten)]
+    at: AtSite,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fec {
+    k: u16,
+    m: u16,
+    lead: u16,
+}
+
+fn fec(text: &str) -> Result<Fec, String> {
+    let numbers: Vec<u16> = text.split(',').map_while(|n| n.trim().parse().ok()).collect();
+    let wrong = || {
+        format!(
+            "`{text}` is not K,M or K,M,LEAD with K from 1 to 256, M from 1 to 128 and LEAD up to M, like 64,8"
+        )
+    };
+    if numbers.len() != text.split(',').count() {
+        return Err(wrong());
+    }
+    match numbers[..] {
+        [k, m] if (1..=256).contains(&k) && (1..=128).contains(&m) => Ok(Fec { k, m, lead: 0 }),
+        [k, m, lead] if (1..=256).contains(&k) && (1..=128).contains(&m) && lead <= m => {
+            Ok(Fec { k, m, lead })
+        }
+        _ => Err(wrong()),
+    }
+}
+
+impl SendArgs {
+    fn cut(&self) -> Cut {
+        Cut { chunk: self.chunk, fec: self.fec.map(|f| (f.k, f.m)), lead: self.fec.map_or(0, |f| f.lead) }
+    }
+}
+
+/// Sends.
+pub fn run(args: &SendArgs) -> ExitCode {
+    match obey(args) {
+        Ok(code) => ExitCode::from(code),
+        Err(why) => {
+            if args.json {
+                print(&format!("{}\n", json!({"event": "error", "error": why.said})));
+            }
+            why.exit()
+        }
+    }
+}
+
+fn obey(args: &SendArgs) -> Result<u8, Failed> {
+    let stop = told_to_stop()?;
+    let site = args.at.find()?;
+    if let Some(root) = &args.root {
+        return serve::serve(&site, root, args.cut(), args.json, &stop);
+    }
+    let Some(path) = &args.path else { return Err(Failed::usage("which file?")) };
+    let parcel = Parcel::open(path, args.cut())?;
+    let id = match args.resume {
+        Some(id) => {
+            resumable(&site, id, &parcel)?;
+            id
+        }
+        None => site.create(&parcel.ask(args.to.clone(), args.scheme.clone()))?.id,
+    };
+    if args.wait {
+        foreground(args, path, &site, id, parcel, stop)
+    } else {
+        background(args, path, &site, id, &parcel)
+    }
+}
+
+/// Whether a transfer can go on with these files.
+fn resumable(site: &LocalSite, id: u64, parcel: &Parcel) -> Result<(), Failed> {
+    let status = site.status(id, 0, 0)?;
+    if status.state.is_over() {
+        let why = status.why.map(|w| format!(": {w}")).unwrap_or_default();
+        return Err(Failed::new(format!(
+            "transfer {id} is over ({}){why}; send it anew",
+            word(&status.state)
+        )));
+    }
+    if (status.name.as_str(), status.bytes) != (parcel.name(), parcel.bytes()) {
+        return Err(Failed::new(format!(
+            "transfer {id} is of {:?} with {} bytes, this is {:?} with {} bytes: it is another transfer",
+            status.name,
+            status.bytes,
+            parcel.name(),
+            parcel.bytes()
+        )));
+    }
+    Ok(())
+}
+
+/// A name of the protocol as people read it.
+fn word(of: &impl serde::Serialize) -> String {
+    serde_json::to_value(of).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn background(
+    args: &SendArgs,
+    path: &Path,
+    site: &LocalSite,
+    id: u64,
+    parcel: &Parcel,
+) -> Result<u8, Failed> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["qc", "send", "--wait", "--resume", &id.to_string()]);
+    command.arg("--socket").arg(site.socket()).arg("--chunk").arg(args.chunk.to_string());
+    if let Some(f) = args.fec {
+        command.arg("--fec").arg(format!("{},{},{}", f.k, f.m, f.lead));
+    }
+    command.arg("--").arg(std::path::absolute(path)?);
+    // Its own group, so that the terminal's Ctrl-C is not for it.
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let pid = command.spawn()?.id();
+    let name = parcel.name();
+    print(&if args.json {
+        format!(
+            "{}\n",
+            json!({"event": "accepted", "id": id, "pid": pid, "name": name, "bytes": parcel.bytes()})
+        )
+    } else {
+        format!(
+            "transfer {id}: {name} ({}); process {pid} sends it\n\
+             valecast qc status {id} shows how far it is, kill {pid} pauses it\n",
+            HumanBytes(parcel.bytes())
+        )
+    });
+    Ok(0)
+}
+
+fn foreground(
+    args: &SendArgs,
+    path: &Path,
+    site: &LocalSite,
+    id: u64,
+    parcel: Parcel,
+    stop: Arc<AtomicBool>,
+) -> Result<u8, Failed> {
+    let mut screen = Screen::new(args.json);
+    screen.begin(id, &parcel);
+    let end = Job::new(site.clone(), id, parcel, stop)?.run(&mut |view| screen.show(view));
+    screen.bars.clear();
+    match end? {
+        JobEnd::Paused => {
+            screen.paused(id, path);
+            Ok(INTERRUPTED)
+        }
+        JobEnd::Over(status) => Ok(screen.over(&status)),
+    }
+}
+
+/// Exit status for how a transfer ended.
+fn code(status: &TransferStatus) -> u8 {
+    match status.state {
+        TransferState::Done => 0,
+        TransferState::Partial if status.receivers.iter().any(|r| r.state == ReceiverState::Verified) => 3,
+        _ => 1,
+    }
+}
+
+/// What is shown of a transfer: lines on a terminal, events as JSON, or a sentence now and then.
+struct Screen {
+    json: bool,
+    bars: Bars,
+    begun: Instant,
+    last: Option<Instant>,
+    state: Option<(TransferState, Option<String>)>,
+    told: Vec<String>,
+}
+
+impl Screen {
+    fn new(json: bool) -> Self {
+        Self {
+            json,
+            bars: Bars::new(!json),
+            begun: Instant::now(),
+            last: None,
+            state: None,
+            told: Vec::new(),
+        }
+    }
+
+    fn event(&self, value: &Value) {
+        if self.json {
+            print(&format!("{value}\n"));
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if !self.json {
+            self.bars.print(text);
+        }
+    }
+
+    fn begin(&self, id: u64, parcel: &Parcel) {
+        self.event(&json!({"event": "accepted", "id": id, "name": parcel.name(), "bytes": parcel.bytes()}));
+        self.say(&format!("transfer {id}: {} ({})", parcel.name(), HumanBytes(parcel.bytes())));
+    }
+
+    fn show(&mut self, view: &JobView<'_>) {
+        let status = view.status;
+        let now = (status.state, status.why.clone());
+        if self.state.as_ref() != Some(&now) {
+            if !self.bars.is_shown()
+                && matches!(status.state, TransferState::Waiting | TransferState::Running)
+            {
+                let why = status.why.as_ref().map(|w| format!(": {w}")).unwrap_or_default();
+                self.say(&format!("{}{why}", word(&status.state)));
+            }
+            self.state = Some(now);
+        }
+        let total = status.bytes;
+        let mut lines = Vec::new();
+        for (site, r) in &view.receivers {
+            let is_over =
+                matches!(r.state, ReceiverState::Verified | ReceiverState::Failed | ReceiverState::Silent);
+            let state = match &r.why {
+                Some(why) => format!("{}: {why}", word(&r.state)),
+                None => word(&r.state),
+            };
+            if is_over && !self.told.iter().any(|t| t == site) {
+                self.told.push((*site).to_owned());
+                if !self.bars.is_shown() {
+                    self.say(&format!("{site}: {state} after {:.1} s", self.begun.elapsed().as_secs_f64()));
+                }
+            }
+            let (name, have, rate) = ((*site).to_owned(), r.have, r.rate);
+            lines.push(Line { name, have, total, rate, state, is_over });
+        }
+        if self.json && self.last.is_none_or(|at| at.elapsed() >= SECOND) {
+            self.last = Some(Instant::now());
+            let receivers: Vec<Value> = view
+                .receivers
+                .iter()
+                .map(|(site, r)| json!({"site": site, "have": r.have, "rate": r.rate, "state": r.state, "why": r.why}))
+                .collect();
+            self.event(&json!({
+                "event": "progress", "id": status.id, "state": status.state, "why": status.why,
+                "trouble": view.trouble, "receivers": receivers,
+            }));
+        }
+        let waits = (status.state != TransferState::Running).then(|| {
+            let why = status.why.as_ref().map(|w| format!(": {w}")).unwrap_or_default();
+            format!("{}{why}", word(&status.state))
+        });
+        self.bars.show(lines, view.trouble.or(waits.as_deref()));
+    }
+
+    fn paused(&self, id: u64, path: &Path) {
+        self.event(&json!({"event": "end", "id": id, "state": "paused", "exit": INTERRUPTED}));
+        if !self.json {
+            eprintln!("paused; go on with: valecast qc send {} --resume {id} --wait", path.display());
+        }
+    }
+
+    fn over(&self, status: &TransferStatus) -> u8 {
+        let exit = code(status);
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let receivers: Vec<Value> = status
+            .receivers
+            .iter()
+            .map(|r| json!({"site": r.site, "have": r.have, "state": r.state, "why": r.why, "seconds": r.seconds}))
+            .collect();
+        self.event(&json!({
+            "event": "end", "id": status.id, "state": status.state, "why": status.why, "exit": exit,
+            "seconds": seconds, "receivers": receivers,
+        }));
+        if self.json {
+            return exit;
+        }
+        let verified = status.receivers.iter().filter(|r| r.state == ReceiverState::Verified).count();
+        print(&format!("{verified} of {} receivers have it, after {seconds:.1} s\n", status.receivers.len()));
+        for r in status.receivers.iter().filter(|r| r.state != ReceiverState::Verified) {
+            let why = r.why.as_ref().map(|w| format!(": {w}")).unwrap_or_default();
+            eprintln!("valecast: {} does not have it: {}{why}", r.site, word(&r.state));
+        }
+        if let Some(why) = status.why.as_ref().filter(|_| exit != 0) {
+            eprintln!("valecast: transfer {}: {why}", status.id);
+        }
+        exit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parity_is_read_or_refused() {
+        let f = fec("64, 8,2").unwrap();
+        assert_eq!((f.k, f.m, f.lead), (64, 8, 2));
+        assert_eq!(fec("256,128").unwrap().lead, 0);
+        for text in ["", "64", "0,1", "1,0", "257,1", "64,8,9", "64,8,1,1", "64,x", "-1,2"] {
+            assert!(fec(text).unwrap_err().contains("K,M"), "{text}");
+        }
+    }
+}
