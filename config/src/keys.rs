@@ -247,6 +247,26 @@ section! { BUCKET "a bucket: { port = … }" "One destination of a group, an ele
     "set_dst": "MAC address" = "none", "Destination address written into the copy; none leaves it alone.";
 }}
 
+section! { TE "the file of `valecast qc serve`" "QuickCast's controller has a file of its own, without tables. Paths are relative to it." {
+    "state_dir": "path" = "(`/var/lib/valecast/qc` for root, `$XDG_STATE_HOME/valecast/qc`, else `~/.local/state/valecast/qc`)", "Directory of the journal: transfers and trees outlive the controller.";
+    "socket": "path" = "(`qc-controller.sock` in the `run_dir` of a daemon that sets none)", "Unix socket of the controller; whoever may open it may do everything.";
+    "socket_mode": "\"octal\"" = "\"0600\"", "Permission bits of the socket.";
+    "listen": "\"address:port\"" = "none", "Where sites on other hosts reach the controller, by TLS; needs `ca`, `cert` and `key`.";
+    "ca": "path" = "none", "Certificate (PEM) of who makes the certificates of sites.";
+    "cert": "path" = "none", "The controller's certificate (PEM).";
+    "key": "path" = "none", "The private key of `cert` (PEM).";
+    "dashboard": "\"address:port\"" = "none", "Where anybody may look at the page, the metrics and the transfers, in plain HTTP; nothing can be changed there.";
+    "topology": "path or name" = "none", "Links that there should be, as `valecast qc solve` takes them: what differs is reported, links that are not in it are not used. None: whatever sites report.";
+    "scheme": "\"unicast\", \"single\", \"quickcast2\", \"quickcast\", \"best\" or another of `valecast qc solve`" = "\"best\"", "How transfers are planned that do not say; each partition has one tree.";
+    "rates": "rate policy" = "(that of `scheme`)", "Who gets how much of a link: `fair`, `fcfs`, `srpt`, `weighted`, `adaptive` and others of `valecast qc sim`.";
+    "timeslot": "duration, 20ms to 1h" = "\"1s\"", "How often rates are computed.";
+    "headroom": "above 0, at most 1" = "0.98", "The share of a link's capacity that trees may use; the rest is for reports, polls and repairs.";
+    "lease": "duration, up to 1h" = "\"30s\"", "How long a silent site keeps its trees, as long as its links are up.";
+    "sender_timeout": "duration, 1s to 1h" = "\"10s\"", "How long a sender may be silent before its trees are withdrawn.";
+    "install_timeout": "duration, 100ms to 10m" = "\"5s\"", "How long sites may take to install a tree, and how long missing receivers are waited for before others start.";
+    "max_transfers": "1..=100000" = "1000", "Most transfers that have trees at once; others wait.";
+}}
+
 /// The sections that belong to one port kind, in the order messages list the kinds.
 pub(crate) static KINDS: [&Section; 10] =
     [&RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &NETMAP_PORT, &E1000, &VHOST_USER];

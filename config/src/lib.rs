@@ -12,7 +12,8 @@
 //!    column, a caret and what would be right.
 //! 6. `show` writes valid types back with the same keys (TOML or JSON), and reads single objects such as
 //!    the port given to `valecast ctl attach`.
-//! 7. `diff` compares two valid configurations and lists the actions that lead from one to the other.
+//! 7. `te` reads the other kind of file, that of QuickCast's controller, in the same way.
+//! 8. `diff` compares two valid configurations and lists the actions that lead from one to the other.
 //!
 //! ```
 //! let config = valecast_config::Config::parse("vale.toml", r#"
@@ -42,6 +43,7 @@ mod reference;
 mod run_dir;
 mod show;
 mod suggest;
+mod te;
 pub mod units;
 mod valid;
 mod value;
@@ -60,6 +62,7 @@ pub use reference::reference;
 pub use run_dir::default_run_dir;
 pub use show::{group_from_json, meter_from_json, port_from_json};
 pub use suggest::nearest;
+pub use te::{NamesInTe, Te, TeTls};
 pub use valid::{
     Bucket, Config, Direction, Group, Meter, MeterMode, Mirror, Netmap, SocketAccess, StaticEntry, Switch,
     default_burst,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::keys::SECTIONS;
+use crate::keys::{SECTIONS, TE};
 
 /// Every key with its type, default and meaning, as Markdown.
 pub fn reference() -> String {
@@ -12,7 +12,7 @@ pub fn reference() -> String {
          and `KiB`, `MiB`, `GiB` (1024) or `kB`, `MB`, `GB` (1000). Rates are a number and `bit/s`, `kbit/s`,\n\
          `Mbit/s` or `Gbit/s`. Unknown keys are errors.\n",
     );
-    for section in SECTIONS {
+    for section in SECTIONS.into_iter().chain([&TE]) {
         let header = match section.kind {
             Some(kind) => format!("`{}` with `kind = \"{kind}\"`", section.header),
             None if section.header.starts_with('[') => format!("`{}`", section.header),

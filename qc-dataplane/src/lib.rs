@@ -12,6 +12,7 @@
 //! - [`transport`]: files over a tree, from a sender to many receivers;
 //! - [`site`]: what makes a switch of a daemon one of QuickCast's sites: it installs what the controller wants there;
 //! - [`endpoint`]: files in and out at a site, over its switch and as the controller says;
+//! - [`controller`]: the server that plans transfers of running sites;
 //! - [`topology`]: networks from files, and those of the papers by name; [`read`]: other files.
 //!
 //! Sections and algorithms are those of "Fast and Efficient Bulk Multicasting over Dedicated Inter-Datacenter
@@ -20,6 +21,7 @@
 pub mod address;
 pub mod control;
 pub mod endpoint;
+pub mod controller;
 pub mod graph;
 pub mod load;
 pub mod partition;

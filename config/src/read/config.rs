@@ -191,7 +191,7 @@ pub(super) fn unique_name(names: &mut Unique<String>, reader: &Reader<'_>, what:
     }
 }
 
-fn listen(at: At<'_>) -> Option<SocketAddr> {
+pub(crate) fn listen(at: At<'_>) -> Option<SocketAddr> {
     let help = "an IP address and a port, like \"127.0.0.1:9464\" or \"[::1]:9464\"";
     let text = at.str(help)?;
     text.parse()
@@ -200,7 +200,7 @@ fn listen(at: At<'_>) -> Option<SocketAddr> {
 }
 
 /// Permission bits: `"0600"`, or TOML's own octal `0o600`.
-fn mode(at: At<'_>) -> Option<u32> {
+pub(crate) fn mode(at: At<'_>) -> Option<u32> {
     let expected = "an octal string from \"0000\" to \"0777\", like \"0600\"";
     let text = match at.value.get_ref() {
         // A decimal 600 would be the bits 1130; only an octal number says what it means.

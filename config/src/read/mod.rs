@@ -4,7 +4,7 @@
 //! knows what was named where. A mistake never stops the reading: the value is replaced by a placeholder,
 //! and at the end either nothing was reported and every value is real, or only the reports leave here.
 
-mod config;
+pub(crate) mod config;
 mod names;
 mod port;
 mod qc;
@@ -75,7 +75,7 @@ pub fn parse_mirror(source_name: &str, toml_text: &str) -> Result<Mirror, Config
 }
 
 /// Parses the text and hands its top-level table to `read`.
-fn parse<T>(
+pub(crate) fn parse<T>(
     name: &str,
     text: &str,
     section: &'static Section,

@@ -3,6 +3,7 @@
 //! [`solve`] plans one transfer, and [`plot`] draws it; [`tree`] runs a tree algorithm over files of instances;
 //! [`sim`] simulates many transfers. [`send`] and [`recv`] move files between sites; [`site`] finds the site here, and
 //! [`bars`] show how far it is.
+//! [`sim`] simulates many transfers. [`serve`] is the controller of running sites.
 
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ mod bars;
 mod plot;
 mod recv;
 mod send;
+mod serve;
 mod sim;
 mod site;
 mod solve;
@@ -35,6 +37,9 @@ pub enum QcCommand {
     /// Receive what is sent to a site.
     #[command(after_help = recv::HELP)]
     Recv(recv::RecvArgs),
+    /// Run the controller: plan the transfers of running sites and tell the sites what to install.
+    #[command(after_help = serve::HELP)]
+    Serve(serve::ServeArgs),
 }
 
 /// Does it.
@@ -45,5 +50,6 @@ pub fn run(command: &QcCommand) -> ExitCode {
         QcCommand::Sim(args) => sim::run(args),
         QcCommand::Send(args) => send::run(args),
         QcCommand::Recv(args) => recv::run(args),
+        QcCommand::Serve(args) => serve::run(args),
     }
 }
