@@ -18,6 +18,8 @@ const AVOID: u64 = 10_000;
 const LONGEST_PAUSE: u64 = 30_000;
 /// How long sites may take to come back to a controller that was started, in milliseconds.
 const COME_BACK: u64 = 10_000;
+/// The last number that trees have; addresses with higher ones are for probes of links.
+const LAST_TREE: u32 = MOST_TREES - 256;
 /// Transfers planned in one pass, and how many of them may fail.
 const PASS: (usize, usize) = (256, 8);
 
@@ -32,7 +34,8 @@ impl Core {
         }
         let mut over = Vec::new();
         for (id, mut t) in saved.transfers {
-            t.version = 1;
+            (t.version, t.failures) = (1, 0);
+            (t.trees, t.session, t.blocked) = (Vec::new(), None, None);
             t.created = i128::from(now.ms) - (i128::from(now.unix_ms) - i128::from(t.created_ms)).max(0);
             (t.heard, t.patience, t.retry) = (now.ms, now.ms + COME_BACK, now.ms);
             if t.state.is_over() {
@@ -52,7 +55,8 @@ impl Core {
             };
             t.trees.push(number);
             self.live.insert(t.id);
-            tree.residual = t.bytes;
+            (tree.residual, tree.rate) = (t.bytes, 0);
+            tree.pending.clear();
             tree.deadline = now.ms + COME_BACK + self.settings.install_timeout;
             self.trees.insert(number, tree.clone());
             self.into_plans(&tree);
@@ -240,8 +244,8 @@ impl Core {
     /// A number that no tree has.
     fn number(&mut self) -> Option<u32> {
         for _ in 0..=self.trees.len() {
-            let number = self.numbers.tree.clamp(1, MOST_TREES - 1);
-            self.numbers.tree = if number + 1 < MOST_TREES { number + 1 } else { 1 };
+            let number = self.numbers.tree.clamp(1, LAST_TREE);
+            self.numbers.tree = if number < LAST_TREE { number + 1 } else { 1 };
             if !self.trees.contains_key(&number) {
                 return Some(number);
             }

@@ -64,10 +64,10 @@ pub fn buckets(here: &TreeHere) -> u32 {
     here.out.len() as u32 + u32::from(here.receiver.is_some())
 }
 
-/// Whether a tree takes a group entry: where it is replicated, delivered or metered. Else a fixed entry serves.
+/// Whether a tree takes a group entry: where it is replicated or delivered. Else a fixed entry serves.
 #[must_use]
 pub fn takes_entry(here: &TreeHere) -> bool {
-    here.ingress.is_none() || here.receiver.is_some() || here.out.len() > 1
+    here.receiver.is_some() || here.out.len() > 1
 }
 
 impl Site {

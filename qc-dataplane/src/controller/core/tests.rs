@@ -1,1 +1,510 @@
+//! Stories.
 
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::world::World;
+use super::{Refusal, scheme};
+use crate::control::{Ended, NewTransfer, Progress, ReceiverProgress, ReceiverState, TransferState, TreeProgress};
+use TransferState as State;
+
+const GB: u64 = 1_000_000_000;
+const ALL: [&str; 4] = ["t1", "t2", "t3", "t4"];
+
+#[test]
+fn names_of_schemes() {
+    for name in ["unicast", "single", "quickcast2", "quickcast", "best", "paper", "dccast"] {
+        let scheme = scheme(name).unwrap();
+        assert_eq!((scheme.name.as_str(), scheme.parallel), (name, 1));
+    }
+    assert!(scheme("worst").is_none() && scheme("").is_none());
+}
+
+#[test]
+fn figure_1_from_submission_to_the_end() {
+    let mut w = World::fig1();
+    let id = w.submit("S", &ALL, GB);
+    assert_eq!(w.state(id), State::Planning);
+    assert!(w.core.status(id).unwrap().trees.is_empty(), "nothing flows before the barrier");
+    w.settle();
+    let status = w.core.status(id).unwrap();
+    assert_eq!(status.state, State::Running);
+    let mut sets: Vec<_> = status.trees.iter().map(|t| (t.receivers.join(" "), t.rate / 1_000_000)).collect();
+    sets.sort();
+    // The fast ones get what the slow ones cannot use.
+    assert_eq!(sets[0].0, "t1 t2");
+    assert_eq!(sets[1].0, "t3 t4");
+    assert!((96..=98).contains(&sets[0].1) && (880..=884).contains(&sets[1].1), "{sets:?}");
+    assert_eq!(status.trees[0].hops.len(), 2);
+    w.progress(id, 40, None);
+    let r = w.core.status(id).unwrap().receivers;
+    assert!(r.iter().all(|r| r.have == GB / 100 * 40 && r.state == ReceiverState::Receiving));
+    w.pass(2_000);
+    w.progress(id, 100, None);
+    assert_eq!(w.state(id), State::Running, "the sender has the last word");
+    w.progress(id, 100, Some(Ended::Complete));
+    let done = w.core.status(id).unwrap();
+    assert_eq!((done.state, done.trees.len(), w.core.trees().len()), (State::Done, 0, 0));
+    assert!(done.receivers.iter().all(|r| r.seconds == Some(2.0) && r.state == ReceiverState::Verified));
+}
+
+#[test]
+fn a_site_that_cannot_install_takes_the_whole_batch_along() {
+    let mut w = World::fig1();
+    w.sites.get_mut("t2").unwrap().refuses = true;
+    let id = w.submit("S", &ALL, GB);
+    w.settle();
+    assert_ne!(w.state(id), State::Running);
+    assert_eq!(w.core.trees().len(), 0);
+    assert!(w.why(id).contains("site t2 cannot install a tree: the disk is on fire"), "{}", w.why(id));
+    // The others start without it when they have waited long enough.
+    w.live(6_000);
+    let status = w.core.status(id).unwrap();
+    assert_eq!(status.state, State::Running);
+    let served: BTreeSet<_> = status.trees.iter().flat_map(|t| t.receivers.clone()).collect();
+    assert_eq!(served, BTreeSet::from(["t1".into(), "t3".into(), "t4".into()]));
+    assert!(status.why.unwrap().contains("on fire"));
+    w.sites.get_mut("t2").unwrap().refuses = false;
+    w.live(40_000);
+    let status = w.core.status(id).unwrap();
+    assert_eq!(status.trees.iter().map(|t| t.receivers.len()).sum::<usize>(), 4);
+}
+
+#[test]
+fn a_site_that_does_not_answer_is_not_waited_for_for_ever() {
+    let mut w = World::fig1();
+    let id = w.submit("S", &ALL, GB);
+    for name in w.names().into_iter().filter(|n| n != "y") {
+        w.sync(&name);
+        w.sync(&name);
+    }
+    assert_eq!(w.state(id), State::Planning);
+    w.pass(6_000);
+    for _ in 0..3 {
+        for name in w.names().into_iter().filter(|n| n != "y") {
+            w.sync(&name);
+        }
+        w.pass(100);
+    }
+    // t1 and t2 are behind it.
+    let served: Vec<_> = w.core.status(id).unwrap().trees.iter().flat_map(|t| t.receivers.clone()).collect();
+    assert_eq!(served, ["t3", "t4"]);
+}
+
+fn diamond() -> World {
+    let mut w = World::new(&[("S", "a", 100), ("S", "b", 100), ("a", "t", 100), ("b", "t", 100), ("t", "u", 100)], "single");
+    w.settle();
+    w
+}
+
+#[test]
+fn trees_go_around_links_that_are_down_with_what_is_left() {
+    let mut w = diamond();
+    let id = w.submit("S", &["t", "u"], GB);
+    w.settle();
+    w.progress(id, 60, None);
+    let first = w.core.status(id).unwrap().trees[0].clone();
+    let over = first.links[0].1.clone();
+    w.cut.insert(("S".into(), over.clone()));
+    w.settle();
+    let status = w.core.status(id).unwrap();
+    assert_eq!(status.state, State::Running);
+    assert!(status.trees[0].tree != first.tree && status.trees[0].links[0].1 != over, "{status:?}");
+    assert_eq!(w.core.trees().values().next().unwrap().residual, GB / 100 * 40);
+    // Nothing is left: it waits, and goes on by itself.
+    let other = status.trees[0].links[0].1.clone();
+    w.cut.insert(("S".into(), other.clone()));
+    w.settle();
+    assert_eq!((w.state(id), w.core.trees().len()), (State::Waiting, 0));
+    assert!(w.why(id).contains("no links that are up lead from S to t"), "{}", w.why(id));
+    w.cut.clear();
+    w.settle();
+    assert_eq!(w.state(id), State::Running);
+}
+
+#[test]
+fn a_dead_site_loses_its_trees_by_its_neighbours_and_a_silent_one_keeps_them_for_its_lease() {
+    let mut w = diamond();
+    let id = w.submit("S", &["t", "u"], GB);
+    w.settle();
+    w.sites.get_mut("u").unwrap().alive = false;
+    w.settle();
+    let served: Vec<_> = w.core.status(id).unwrap().trees.iter().flat_map(|t| t.receivers.clone()).collect();
+    w.live(6_000);
+    let later: Vec<_> = w.core.status(id).unwrap().trees.iter().flat_map(|t| t.receivers.clone()).collect();
+    assert!(served.is_empty() || served == ["t"]);
+    assert_eq!(later, ["t"]);
+    let mut w = diamond();
+    let id = w.submit("S", &["t"], GB);
+    w.settle();
+    // Its links are up, it only does not speak to the controller.
+    let speak = |w: &mut World| {
+        for name in ["S", "a", "b", "u"] {
+            w.sync(name);
+        }
+        w.progress(id, 10, None);
+        w.pass(500);
+    };
+    for _ in 0..10 {
+        speak(&mut w);
+    }
+    assert!(!w.core.site("t").unwrap().is_up());
+    assert_eq!(w.state(id), State::Running, "data goes on");
+    for _ in 0..20 {
+        speak(&mut w);
+    }
+    assert_eq!(w.state(id), State::Waiting);
+    assert!(w.why(id).contains("site t is down"), "{}", w.why(id));
+}
+
+#[test]
+fn a_silent_sender_stalls_and_another_resumes() {
+    let mut w = World::fig1();
+    let id = w.submit("S", &ALL, GB);
+    w.settle();
+    w.progress(id, 20, None);
+    let other = Progress { session: 8, trees: vec![], ended: None };
+    assert!(matches!(w.core.progress(w.now, id, &other), Err(Refusal::Conflict(_))));
+    w.silent.insert(id);
+    w.live(11_000);
+    assert_eq!((w.state(id), w.core.trees().len()), (State::Stalled, 0));
+    assert!(w.why(id).contains("silent for 10 s"));
+    w.core.progress(w.now, id, &other).unwrap();
+    w.check();
+    w.settle();
+    assert_eq!(w.state(id), State::Running);
+    let paused = Progress { session: 8, trees: vec![], ended: Some(Ended::Paused) };
+    w.core.progress(w.now, id, &paused).unwrap();
+    w.check();
+    assert_eq!(w.state(id), State::Stalled);
+    let failed = Progress { session: 9, trees: vec![], ended: Some(Ended::Failed("no such\nfile".into())) };
+    w.core.progress(w.now, id, &failed).unwrap();
+    w.check();
+    assert_eq!((w.state(id), w.why(id)), (State::Partial, "the sender: no such file".into()));
+}
+
+#[test]
+fn who_lacks_it_is_named() {
+    let mut w = World::fig1();
+    let id = w.submit("S", &["t1", "t3"], GB);
+    w.settle();
+    let trees = w.core.status(id).unwrap().trees;
+    let at = |site: &str| match site {
+        "t1" => ReceiverProgress {
+            have: GB,
+            rate: 0,
+            state: ReceiverState::Verified,
+            why: None,
+        },
+        _ => ReceiverProgress { have: 5, rate: 0, state: ReceiverState::Failed, why: Some("disk full".into()) },
+    };
+    let tree = |t: &crate::control::TreeStatus| TreeProgress {
+        tree: t.tree,
+        residual: 0,
+        receivers: t.receivers.iter().map(|r| at(r)).collect(),
+    };
+    let progress =
+        Progress { session: 1, trees: trees.iter().map(tree).collect(), ended: Some(Ended::Complete) };
+    w.core.progress(w.now, id, &progress).unwrap();
+    w.check();
+    assert_eq!(w.state(id), State::Partial);
+    assert_eq!(w.why(id), "not all receivers have it: t3 (disk full)");
+    assert!(matches!(w.core.cancel(w.now, id), Err(Refusal::Conflict(_))));
+}
+
+#[test]
+fn full_switches_are_gone_around_or_not_branched_at() {
+    let mut w = World::new(
+        &[("S", "x", 100), ("S", "y", 100), ("x", "t", 100), ("x", "u", 100), ("y", "t", 100), ("y", "u", 100)],
+        "single",
+    );
+    w.sites.get_mut("x").unwrap().max_groups = 0;
+    w.settle();
+    let id = w.submit("S", &["t", "u"], GB);
+    w.settle();
+    let status = w.core.status(id).unwrap();
+    assert_eq!(status.state, State::Running);
+    assert!(status.trees.iter().all(|t| t.links.iter().all(|l| l.1 != "x")), "{status:?}");
+    // With both full, no tree branches any more, and all get theirs.
+    let mut w = World::new(&[("S", "x", 100), ("x", "t", 100), ("x", "u", 100), ("x", "v", 100)], "single");
+    w.sites.get_mut("x").unwrap().max_groups = 0;
+    w.settle();
+    let id = w.submit("S", &["t", "u", "v"], GB);
+    w.settle();
+    assert_eq!(w.core.status(id).unwrap().trees.len(), 3);
+    // Too many buckets for one group, but not for two.
+    let mut w = World::new(&[("S", "x", 100), ("x", "t", 100), ("x", "u", 100), ("x", "v", 100)], "single");
+    w.sites.get_mut("x").unwrap().max_buckets = 2;
+    w.settle();
+    let id = w.submit("S", &["t", "u", "v"], GB);
+    w.settle();
+    assert_eq!(w.core.status(id).unwrap().trees.len(), 2);
+}
+
+#[test]
+fn without_room_a_transfer_waits_and_says_for_what() {
+    let mut w = World::fig1();
+    w.sites.get_mut("t1").unwrap().max_groups = 1;
+    w.settle();
+    let first = w.submit("S", &["t1"], GB);
+    let second = w.submit("S", &["t1", "t3"], GB);
+    w.settle();
+    assert_eq!((w.state(first), w.state(second)), (State::Running, State::Waiting));
+    assert_eq!(w.why(second), "t1: all 1 group entries of its switch are taken");
+    w.core.cancel(w.now, first).unwrap();
+    w.check();
+    w.settle();
+    assert_eq!((w.state(first), w.state(second)), (State::Cancelled, State::Running));
+}
+
+#[test]
+fn no_more_at_once_than_allowed() {
+    let mut w = World::fig1();
+    let ids: Vec<u64> = (0..8).map(|_| w.submit("S", &["t1", "t3"], GB)).collect();
+    w.settle();
+    let states: Vec<_> = ids.iter().map(|id| w.state(*id)).collect();
+    assert_eq!(states.iter().filter(|s| **s == State::Running).count(), 6);
+    assert!(w.why(ids[7]).contains("`max_transfers`"), "{}", w.why(ids[7]));
+    w.progress(ids[0], 100, Some(Ended::Complete));
+    w.settle();
+    assert_eq!((w.state(ids[6]), w.state(ids[7])), (State::Running, State::Waiting));
+}
+
+#[test]
+fn receivers_that_are_not_there_are_waited_for_a_while() {
+    let mut w = World::fig1();
+    w.sites.get_mut("t3").unwrap().receives = false;
+    w.settle();
+    let id = w.submit("S", &["t1", "t3"], GB);
+    w.settle();
+    assert_eq!(w.state(id), State::Waiting);
+    assert!(w.why(id).contains("nobody receives at t3: start `valecast qc recv` there"));
+    w.live(6_000);
+    let status = w.core.status(id).unwrap();
+    assert_eq!((status.state, status.trees.len()), (State::Running, 1));
+    assert!(status.receivers[1].why.as_ref().unwrap().contains("nobody receives"));
+    w.sites.get_mut("t3").unwrap().receives = true;
+    w.live(1_000);
+    let status = w.core.status(id).unwrap();
+    assert_eq!((status.trees.len(), status.receivers[1].why.clone()), (2, None));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let mut w = World::fig1();
+    let good = || NewTransfer {
+        from: Some("S".into()),
+        to: vec!["t1".into()],
+        bytes: 1,
+        name: "f".into(),
+        overhead: 1.0,
+        scheme: None,
+        path: None,
+    };
+    let cases: [(NewTransfer, &str); 13] = [
+        (NewTransfer { from: None, ..good() }, "`from` is missing"),
+        (NewTransfer { from: Some("s1".into()), ..good() }, "no site \"s1\""),
+        (NewTransfer { to: vec![], ..good() }, "`to` names 0 sites"),
+        (NewTransfer { to: vec!["t11".into()], ..good() }, "did you mean t1?"),
+        (NewTransfer { to: vec!["t1".into(), "t1".into()], ..good() }, "names t1 twice"),
+        (NewTransfer { to: vec!["S".into()], ..good() }, "S is the sender and a receiver"),
+        (NewTransfer { bytes: 1 << 53, ..good() }, "below 2^53"),
+        (NewTransfer { name: "../x".into(), ..good() }, "without its path"),
+        (NewTransfer { name: "..".into(), ..good() }, "without its path"),
+        (NewTransfer { name: String::new(), ..good() }, "1 to 255 bytes"),
+        (NewTransfer { overhead: f64::NAN, ..good() }, "from 1 to 16"),
+        (NewTransfer { scheme: Some("worst".into()), ..good() }, "no scheme \"worst\""),
+        (NewTransfer { path: Some("a\0".into()), ..good() }, "control characters"),
+    ];
+    for (new, want) in cases {
+        let got = w.core.submit(w.now, new).unwrap_err().to_string();
+        assert!(got.contains(want), "{got}");
+    }
+    assert!(matches!(w.core.status(9), Err(Refusal::Missing(_))));
+    let id = w.core.submit(w.now, good()).unwrap().id;
+    w.check();
+    w.settle();
+    let tree = w.core.status(id).unwrap().trees[0].tree;
+    let wrong = Progress { session: 1, trees: vec![TreeProgress { tree, residual: 0, receivers: vec![] }], ended: None };
+    let got = w.core.progress(w.now, id, &wrong).unwrap_err().to_string();
+    assert!(got.contains("has 1 receivers, the report has 0"), "{got}");
+}
+
+#[test]
+fn a_killed_controller_goes_on_where_it_was() {
+    let mut w = World::fig1();
+    let running = w.submit("S", &ALL, GB);
+    w.settle();
+    let half = w.submit("t3", &["t1", "S"], GB);
+    w.sync("t3");
+    w.sync("t3");
+    let trees = w.core.status(running).unwrap().trees;
+    w.restart();
+    // Before any site has come back: the trees are the same, and data goes on.
+    let plain = |trees: &[crate::control::TreeStatus]| trees.iter().map(|t| (t.tree, t.links.clone())).collect::<Vec<_>>();
+    assert_eq!(plain(&w.core.status(running).unwrap().trees), plain(&trees));
+    assert_eq!(w.state(half), State::Planning);
+    w.settle();
+    assert_eq!((w.state(running), w.state(half)), (State::Running, State::Running));
+    w.progress(running, 100, Some(Ended::Complete));
+    w.restart();
+    assert_eq!((w.state(running), w.state(half)), (State::Done, State::Running));
+    let done = w.core.status(running).unwrap();
+    assert!(done.receivers.iter().all(|r| r.seconds.is_some()));
+    // A site that does not come back is found missing.
+    w.sites.get_mut("t1").unwrap().alive = false;
+    w.live(30_000);
+    let status = w.core.status(half).unwrap();
+    assert_eq!(status.trees.iter().flat_map(|t| t.receivers.clone()).collect::<Vec<_>>(), ["S"]);
+    assert!(status.receivers[0].why.as_ref().unwrap().contains("site t1"));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Sync(usize),
+    Pass(u64),
+    Kill(usize),
+    Revive(usize),
+    Cut(usize, usize),
+    Mend,
+    Refuse(usize, bool),
+    Receive(usize, bool),
+    Submit(usize, Vec<usize>, u64),
+    Progress(usize, u64, u8),
+    Cancel(usize),
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    use Step as S;
+    prop_oneof![
+        8 => (0..16usize).prop_map(S::Sync),
+        3 => (1..4_000u64).prop_map(S::Pass),
+        1 => (0..16usize).prop_map(S::Kill),
+        2 => (0..16usize).prop_map(S::Revive),
+        2 => (0..16usize, 0..16usize).prop_map(|(a, b)| S::Cut(a, b)),
+        1 => Just(S::Mend),
+        1 => (0..16usize, any::<bool>()).prop_map(|(a, b)| S::Refuse(a, b)),
+        1 => (0..16usize, any::<bool>()).prop_map(|(a, b)| S::Receive(a, b)),
+        3 => (0..16usize, prop::collection::vec(0..16usize, 1..6), 0..GB).prop_map(|(a, b, c)| S::Submit(a, b, c)),
+        4 => (0..16usize, 0..=100u64, 0..6u8).prop_map(|(a, b, c)| S::Progress(a, b, c)),
+        1 => (0..16usize).prop_map(S::Cancel),
+        1 => Just(S::Restart),
+    ]
+}
+
+fn act(w: &mut World, step: &Step) {
+    let names = w.names();
+    let name = |n: usize| names[n % names.len()].clone();
+    let ids: Vec<u64> = w.core.transfers().keys().copied().collect();
+    let id = |n: usize| (!ids.is_empty()).then(|| ids[n % ids.len()]);
+    match step {
+        Step::Sync(n) => w.sync(&name(*n)),
+        Step::Pass(ms) => w.pass(*ms),
+        Step::Kill(n) => w.sites.get_mut(&name(*n)).unwrap().alive = false,
+        Step::Revive(n) => {
+            let site = w.sites.get_mut(&name(*n)).unwrap();
+            if !site.alive {
+                (site.alive, site.session) = (true, site.session + 1);
+                (site.plan, site.failed) = (Default::default(), Default::default());
+            }
+        }
+        Step::Cut(a, b) => {
+            w.cut.insert((name(*a), name(*b)));
+        }
+        Step::Mend => w.cut.clear(),
+        Step::Refuse(n, yes) => w.sites.get_mut(&name(*n)).unwrap().refuses = *yes,
+        Step::Receive(n, yes) => w.sites.get_mut(&name(*n)).unwrap().receives = *yes,
+        Step::Submit(from, to, bytes) => {
+            let from = name(*from);
+            let to: BTreeSet<String> = to.iter().map(|n| name(*n)).filter(|n| *n != from).collect();
+            let known = |s: &String| w.core.site(s).is_some();
+            if !to.is_empty() && known(&from) && to.iter().all(known) {
+                w.submit(&from, &to.iter().map(String::as_str).collect::<Vec<_>>(), *bytes);
+            }
+        }
+        Step::Progress(n, percent, end) => {
+            let ended = match end {
+                0 => Some(Ended::Complete),
+                1 => Some(Ended::Paused),
+                _ => None,
+            };
+            if let Some(id) = id(*n) {
+                w.progress(id, *percent, ended);
+            }
+        }
+        Step::Cancel(n) => {
+            if let Some(id) = id(*n) {
+                let _ = w.core.cancel(w.now, id);
+                w.check();
+            }
+        }
+        Step::Restart => w.restart(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Whatever happens, the checks of the world hold after each step; and once all is well again, all that was asked for
+    /// comes to its end and nothing stays behind.
+    #[test]
+    fn any_story_keeps_its_promises(
+        sites in 3..9usize,
+        chords in prop::collection::vec((0..9usize, 0..9usize, 1..2_000u64), 0..8),
+        limits in prop::collection::vec((1..5u32, 1..4u32), 9),
+        which in 0..4usize,
+        steps in prop::collection::vec(step(), 0..60),
+    ) {
+        let names: Vec<String> = (0..sites).map(|n| format!("s{n}")).collect();
+        let mut links: Vec<(&str, &str, u64)> = Vec::new();
+        for n in 0..sites {
+            links.push((&names[n], &names[(n + 1) % sites], 100));
+        }
+        for (a, b, c) in &chords {
+            let (a, b) = (&*names[a % sites], &*names[b % sites]);
+            if a != b && !links.iter().any(|l| (l.0, l.1) == (a, b) || (l.1, l.0) == (a, b)) {
+                links.push((a, b, *c));
+            }
+        }
+        let mut w = World::new(&links, ["quickcast", "single", "unicast", "best"][which]);
+        for (site, (groups, buckets)) in w.sites.values_mut().zip(&limits) {
+            (site.max_groups, site.max_buckets) = (*groups, *buckets);
+        }
+        for s in &steps {
+            act(&mut w, s);
+        }
+        // All is well.
+        w.cut.clear();
+        for site in w.sites.values_mut() {
+            if !site.alive {
+                (site.alive, site.session) = (true, site.session + 1);
+                (site.plan, site.failed) = (Default::default(), Default::default());
+            }
+            (site.refuses, site.receives) = (false, true);
+        }
+        for _ in 0..400 {
+            w.settle();
+            let open: Vec<u64> = w.core.transfers().values().filter(|t| !t.state.is_over()).map(|t| t.id).collect();
+            if open.is_empty() {
+                break;
+            }
+            for id in open {
+                w.progress(id, 100, None);
+                if w.core.transfers()[&id].all_verified() {
+                    w.progress(id, 100, Some(Ended::Complete));
+                }
+            }
+            w.pass(300);
+        }
+        for t in w.core.transfers().values() {
+            prop_assert!(t.state.is_over(), "{:?}", t);
+        }
+        w.settle();
+        prop_assert!(w.core.trees().is_empty());
+        for (name, site) in w.core.sites() {
+            prop_assert!(site.trees.is_empty() && site.entries == 0, "{}", name);
+        }
+    }
+}
