@@ -445,7 +445,7 @@ fn act(w: &mut World, step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     /// Whatever happens, the checks of the world hold after each step; and once all is well again, all that was asked for
     /// comes to its end and nothing stays behind.
