@@ -11,6 +11,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -205,6 +207,8 @@ pub struct Writer {
     send: Option<Sender<Vec<Record>>>,
     sent: u64,
     written: watch::Receiver<Written>,
+    /// Nobody waits any more for what the disk does not take.
+    ends: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -216,10 +220,12 @@ impl Writer {
     pub fn start(journal: Journal) -> io::Result<Self> {
         let (send, receive) = channel();
         let (tell, written) = watch::channel(Written::default());
+        let ends = Arc::new(AtomicBool::new(false));
+        let told = ends.clone();
         let thread = std::thread::Builder::new()
             .name("qc-journal".into())
-            .spawn(move || write(journal, &receive, &tell))?;
-        Ok(Self { send: Some(send), sent: 0, written, thread: Some(thread) })
+            .spawn(move || write(journal, &receive, &tell, &told))?;
+        Ok(Self { send: Some(send), sent: 0, written, ends, thread: Some(thread) })
     }
 
     /// Hands a change over; the number of changes that were handed over so far.
@@ -243,6 +249,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.send = None;
+        self.ends.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -251,7 +258,12 @@ impl Drop for Writer {
     }
 }
 
-fn write(mut journal: Journal, receive: &Receiver<Vec<Record>>, tell: &watch::Sender<Written>) {
+fn write(
+    mut journal: Journal,
+    receive: &Receiver<Vec<Record>>,
+    tell: &watch::Sender<Written>,
+    ends: &AtomicBool,
+) {
     let mut changes = 0;
     while let Ok(first) = receive.recv() {
         let mut batch = vec![first];
@@ -262,11 +274,10 @@ fn write(mut journal: Journal, receive: &Receiver<Vec<Record>>, tell: &watch::Se
                 tracing::error!("{failed}");
             }
             tell.send_replace(Written { changes, failed: Some(failed) });
-            std::thread::sleep(AGAIN);
-            // Nobody waits for it any more: the controller ends.
-            if tell.is_closed() {
+            if ends.load(Ordering::Relaxed) {
                 return;
             }
+            std::thread::sleep(AGAIN);
         }
         changes += batch.len() as u64;
         tell.send_replace(Written { changes, failed: None });

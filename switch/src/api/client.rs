@@ -27,11 +27,25 @@ pub struct Answer {
 /// # Errors
 /// When nobody listens there, or the answer is not HTTP.
 pub fn ask(socket: &Path, method: &str, path: &str, body: Option<&str>) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(socket)?;
+    let stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    exchange(stream, method, path, body)
+}
+
+/// Asks over a connection that has been made; its timeouts say how long the other side may think.
+///
+/// # Errors
+/// When the answer does not come, or is not HTTP.
+pub fn exchange(
+    mut stream: impl Read + Write,
+    method: &str,
+    path: &str,
+    body: Option<&str>,
+) -> io::Result<Answer> {
     stream.write_all(request(method, path, body).as_bytes())?;
-    match answer(&stream) {
+    stream.flush()?;
+    match answer(stream) {
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
             Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within a minute"))
         }

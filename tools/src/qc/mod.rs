@@ -4,12 +4,16 @@
 //! [`sim`] simulates many transfers. [`send`] and [`recv`] move files between sites; [`site`] finds the site here, and
 //! [`bars`] show how far it is.
 //! [`sim`] simulates many transfers. [`serve`] is the controller of running sites.
+//! [`sim`] simulates many transfers. [`serve`] is the controller of running sites, made
+//! known to them by [`keygen`]; [`controller`] is how [`status`] and [`submit`] reach it.
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 mod bars;
+mod controller;
+mod keygen;
 mod plot;
 mod recv;
 mod send;
@@ -17,6 +21,8 @@ mod serve;
 mod sim;
 mod site;
 mod solve;
+mod status;
+mod submit;
 mod tree;
 
 /// What `valecast qc` does.
@@ -40,6 +46,17 @@ pub enum QcCommand {
     /// Run the controller: plan the transfers of running sites and tell the sites what to install.
     #[command(after_help = serve::HELP)]
     Serve(serve::ServeArgs),
+    /// Show sites, links, transfers, and what is wrong.
+    #[command(after_help = status::HELP)]
+    Status(status::StatusArgs),
+    /// Ask for a transfer whose sender waits for work.
+    #[command(after_help = submit::HELP)]
+    Submit(submit::SubmitArgs),
+    /// Cancel a transfer.
+    Cancel(submit::CancelArgs),
+    /// Make keys and certificates for a controller and its sites.
+    #[command(after_help = keygen::HELP)]
+    Keygen(keygen::KeygenArgs),
 }
 
 /// Does it.
@@ -51,5 +68,9 @@ pub fn run(command: &QcCommand) -> ExitCode {
         QcCommand::Send(args) => send::run(args),
         QcCommand::Recv(args) => recv::run(args),
         QcCommand::Serve(args) => serve::run(args),
+        QcCommand::Status(args) => status::run(args),
+        QcCommand::Submit(args) => submit::run(args),
+        QcCommand::Cancel(args) => submit::cancel(args),
+        QcCommand::Keygen(args) => keygen::run(args),
     }
 }
