@@ -39,10 +39,10 @@ fn files(folder: &str, end: &str) -> Vec<PathBuf> {
     paths
 }
 
-/// The examples that configure switches; the others are networks for `valecast qc`.
+/// The examples that configure switches; the others are networks and the controller of `valecast qc`.
 fn configurations() -> Vec<PathBuf> {
     let mut found = files("examples", ".toml");
-    found.retain(|path| !path.to_string_lossy().ends_with("-topology.toml"));
+    found.retain(|path| !path.to_string_lossy().ends_with("-topology.toml") && !path.ends_with("te.toml"));
     found
 }
 
@@ -93,6 +93,13 @@ fn every_example_is_right() {
     for example in examples {
         check(&example, &example.display().to_string());
     }
+}
+
+#[test]
+fn the_controllers_example_is_right() {
+    let example = root().join("examples/te.toml");
+    let output = valecast(&["qc", "serve", &example.display().to_string(), "--check"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

@@ -125,8 +125,15 @@ mod tests {
         assert_eq!(read("unix:a.sock").unwrap(), "unix:a.sock");
         assert_eq!(read("/run/x.sock").unwrap(), "unix:/run/x.sock");
         assert_eq!(read("https://te.example:7600/").unwrap(), "https://te.example:7600");
-        assert!(matches!(Place::parse("https://[::1]:7", Some(Keys::default())), Ok(Place::Https { host, port: 7, .. }) if host == "::1"));
-        for (text, want) in [("te", "unix:PATH or https"), ("https://te", "no port"), ("https://:1", "no port"), ("https://te:99999", "no port")] {
+        assert!(
+            matches!(Place::parse("https://[::1]:7", Some(Keys::default())), Ok(Place::Https { host, port: 7, .. }) if host == "::1")
+        );
+        for (text, want) in [
+            ("te", "unix:PATH or https"),
+            ("https://te", "no port"),
+            ("https://:1", "no port"),
+            ("https://te:99999", "no port"),
+        ] {
             assert!(read(text).unwrap_err().contains(want), "{text}");
         }
         assert!(Place::parse("https://te:1", None).unwrap_err().contains("--cert"));

@@ -1,7 +1,7 @@
 //! The controller's state on disk: lines of JSON, each with a checksum in front, appended and now and then rewritten.
 //!
 //! ```text
-//! 1c291ca3 [{"run":1}]
+//! 0f2a3d7c [{"run":1}]
 //! ```
 //!
 //! A line is one change: all of its records or none. Whoever was told of a change finds it after a crash, since it is on
@@ -78,7 +78,7 @@ pub struct Found {
 /// Writes a change as a line.
 fn line(records: &[Record]) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(records)?;
-    let mut line = format!("{:08x} ", crc32fast::hash(&json)).into_bytes();
+    let mut line = format!("{:08x} ", crc32c::crc32c(&json)).into_bytes();
     line.extend_from_slice(&json);
     line.push(b'\n');
     Ok(line)
@@ -89,7 +89,7 @@ fn records(line: &[u8]) -> Option<Vec<Record>> {
     let (sum, json) = line.split_at_checked(9)?;
     let sum = std::str::from_utf8(sum).ok()?.strip_suffix(' ')?;
     let sum = u32::from_str_radix(sum, 16).ok()?;
-    if crc32fast::hash(json) != sum {
+    if crc32c::crc32c(json) != sum {
         return None;
     }
     serde_json::from_slice(json).ok()

@@ -3,10 +3,10 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::control::{LinkReport, NewTransfer, SiteReport};
 use crate::controller::core::record::SavedSite;
 use crate::controller::core::transfer::Transfer;
 use crate::controller::core::{Core, Now, Settings, scheme};
-use crate::control::{LinkReport, NewTransfer, SiteReport};
 
 const NOW: Now = Now { ms: 1, unix_ms: 1_700_000_000_000 };
 
@@ -36,7 +36,13 @@ fn story() -> Vec<Vec<Record>> {
     let mut changes = vec![core.take_changes().records];
     let report = |to: &str, generation| SiteReport {
         session: 1,
-        links: vec![LinkReport { port: format!("to-{to}"), to: to.into(), capacity: 1000, up: true, bytes: 0 }],
+        links: vec![LinkReport {
+            port: format!("to-{to}"),
+            to: to.into(),
+            capacity: 1000,
+            up: true,
+            bytes: 0,
+        }],
         max_groups: 100,
         max_buckets: 4,
         generation,
@@ -128,11 +134,18 @@ fn a_line_with_any_bit_wrong_is_none() {
 
 #[test]
 fn hostile_bytes_are_no_state() {
-    for bytes in [&b"\n"[..], b"00000000 \n", b"zzzzzzzz []\n", b"\xff\xff\n", b"00000000 []", b"12345678 [{\"run\":1}]\n"] {
+    for bytes in [
+        &b"\n"[..],
+        b"00000000 \n",
+        b"zzzzzzzz []\n",
+        b"\xff\xff\n",
+        b"00000000 []",
+        b"12345678 [{\"run\":1}]\n",
+    ] {
         assert_eq!(replay(bytes), (Saved::default(), 0));
     }
     let unknown = b"[{\"walk\":1}]";
-    let text = [format!("{:08x} ", crc32fast::hash(unknown)).as_bytes(), unknown, b"\n"].concat();
+    let text = [format!("{:08x} ", crc32c::crc32c(unknown)).as_bytes(), unknown, b"\n"].concat();
     assert_eq!(replay(&text).1, 0);
 }
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 use super::core::transfer::is_name;
@@ -88,10 +88,14 @@ fn authority(dir: &Path, made: &mut Vec<PathBuf>) -> Result<Issuer<'static, KeyP
 pub fn generate(dir: &Path, hosts: &[String], sites: &[String]) -> Result<Vec<PathBuf>, KeyError> {
     for site in sites {
         if !is_name(site) {
-            return Err(KeyError::Name(format!("{site:?} is no name of a site: 1 to 63 of A-Z a-z 0-9 _ . -")));
+            return Err(KeyError::Name(format!(
+                "{site:?} is no name of a site: 1 to 63 of A-Z a-z 0-9 _ . -"
+            )));
         }
         if [OPERATOR, CONTROLLER, "ca"].contains(&site.as_str()) {
-            return Err(KeyError::Name(format!("a site cannot be named {site:?}: files of that name are for another")));
+            return Err(KeyError::Name(format!(
+                "a site cannot be named {site:?}: files of that name are for another"
+            )));
         }
     }
     let fail = |source| KeyError::File { path: dir.to_owned(), what: "cannot make the directory", source };

@@ -103,7 +103,8 @@ impl Client {
                 format!(": no daemon with site {site} runs there (see --run-dir)")
             }
             (None, io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-                ": start one with `valecast qc serve te.toml` (--controller says where else to look)".to_owned()
+                ": start one with `valecast qc serve te.toml` (--controller says where else to look)"
+                    .to_owned()
             }
             _ => String::new(),
         };

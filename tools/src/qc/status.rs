@@ -131,7 +131,10 @@ fn list(transfers: &[TransferStatus], all: bool) {
         println!("no transfers under way; {} over (--all shows them)", transfers.len());
         return;
     }
-    let mut t = table(&["ID", "STATE", "FROM", "NAME", "BYTES", "SCHEME", "VERIFIED", "LEAST", "TREES"], &[0, 4, 6, 7, 8]);
+    let mut t = table(
+        &["ID", "STATE", "FROM", "NAME", "BYTES", "SCHEME", "VERIFIED", "LEAST", "TREES"],
+        &[0, 4, 6, 7, 8],
+    );
     for x in shown {
         let verified = x.receivers.iter().filter(|r| r.state == ReceiverState::Verified).count();
         let least = x.receivers.iter().map(|r| r.have).min().unwrap_or(0);
@@ -151,7 +154,15 @@ fn list(transfers: &[TransferStatus], all: bool) {
 }
 
 fn transfer(t: &TransferStatus) {
-    println!("transfer {}: {}, {} bytes from {}, {} ({})", t.id, t.name, t.bytes, t.from, state_name(t.state), t.scheme);
+    println!(
+        "transfer {}: {}, {} bytes from {}, {} ({})",
+        t.id,
+        t.name,
+        t.bytes,
+        t.from,
+        state_name(t.state),
+        t.scheme
+    );
     if let Some(why) = &t.why {
         println!("  {why}");
     }
@@ -176,6 +187,12 @@ fn transfer(t: &TransferStatus) {
     println!("{list}");
     for tree in &t.trees {
         let links: Vec<String> = tree.links.iter().map(|(a, b)| format!("{a}-{b}")).collect();
-        println!("tree {} to {} at {}: {}", tree.tree, tree.receivers.join(", "), rate(tree.rate), links.join(" "));
+        println!(
+            "tree {} to {} at {}: {}",
+            tree.tree,
+            tree.receivers.join(", "),
+            rate(tree.rate),
+            links.join(" ")
+        );
     }
 }

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::world::World;
 use super::{Refusal, scheme};
-use crate::control::{Ended, NewTransfer, Progress, ReceiverProgress, ReceiverState, TransferState, TreeProgress};
+use crate::control::{
+    Ended, NewTransfer, Progress, ReceiverProgress, ReceiverState, TransferState, TreeProgress,
+};
 use TransferState as State;
 
 const GB: u64 = 1_000_000_000;
@@ -93,7 +95,10 @@ fn a_site_that_does_not_answer_is_not_waited_for_for_ever() {
 }
 
 fn diamond() -> World {
-    let mut w = World::new(&[("S", "a", 100), ("S", "b", 100), ("a", "t", 100), ("b", "t", 100), ("t", "u", 100)], "single");
+    let mut w = World::new(
+        &[("S", "a", 100), ("S", "b", 100), ("a", "t", 100), ("b", "t", 100), ("t", "u", 100)],
+        "single",
+    );
     w.settle();
     w
 }
@@ -191,13 +196,10 @@ fn who_lacks_it_is_named() {
     w.settle();
     let trees = w.core.status(id).unwrap().trees;
     let at = |site: &str| match site {
-        "t1" => ReceiverProgress {
-            have: GB,
-            rate: 0,
-            state: ReceiverState::Verified,
-            why: None,
-        },
-        _ => ReceiverProgress { have: 5, rate: 0, state: ReceiverState::Failed, why: Some("disk full".into()) },
+        "t1" => ReceiverProgress { have: GB, rate: 0, state: ReceiverState::Verified, why: None },
+        _ => {
+            ReceiverProgress { have: 5, rate: 0, state: ReceiverState::Failed, why: Some("disk full".into()) }
+        }
     };
     let tree = |t: &crate::control::TreeStatus| TreeProgress {
         tree: t.tree,
@@ -216,7 +218,14 @@ fn who_lacks_it_is_named() {
 #[test]
 fn full_switches_are_gone_around_or_not_branched_at() {
     let mut w = World::new(
-        &[("S", "x", 100), ("S", "y", 100), ("x", "t", 100), ("x", "u", 100), ("y", "t", 100), ("y", "u", 100)],
+        &[
+            ("S", "x", 100),
+            ("S", "y", 100),
+            ("x", "t", 100),
+            ("x", "u", 100),
+            ("y", "t", 100),
+            ("y", "u", 100),
+        ],
         "single",
     );
     w.sites.get_mut("x").unwrap().max_groups = 0;
@@ -326,7 +335,11 @@ fn what_makes_no_sense_is_refused() {
     w.check();
     w.settle();
     let tree = w.core.status(id).unwrap().trees[0].tree;
-    let wrong = Progress { session: 1, trees: vec![TreeProgress { tree, residual: 0, receivers: vec![] }], ended: None };
+    let wrong = Progress {
+        session: 1,
+        trees: vec![TreeProgress { tree, residual: 0, receivers: vec![] }],
+        ended: None,
+    };
     let got = w.core.progress(w.now, id, &wrong).unwrap_err().to_string();
     assert!(got.contains("has 1 receivers, the report has 0"), "{got}");
 }
@@ -342,7 +355,9 @@ fn a_killed_controller_goes_on_where_it_was() {
     let trees = w.core.status(running).unwrap().trees;
     w.restart();
     // Before any site has come back: the trees are the same, and data goes on.
-    let plain = |trees: &[crate::control::TreeStatus]| trees.iter().map(|t| (t.tree, t.links.clone())).collect::<Vec<_>>();
+    let plain = |trees: &[crate::control::TreeStatus]| {
+        trees.iter().map(|t| (t.tree, t.links.clone())).collect::<Vec<_>>()
+    };
     assert_eq!(plain(&w.core.status(running).unwrap().trees), plain(&trees));
     assert_eq!(w.state(half), State::Planning);
     w.settle();

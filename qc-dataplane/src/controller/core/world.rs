@@ -7,8 +7,8 @@ use super::site::{buckets, takes_entry};
 use super::tree::Installed;
 use super::{Core, Now, Settings, scheme};
 use crate::control::{
-    Ended, LinkReport, NewTransfer, Progress, ReceiverProgress, ReceiverState, SitePlan, SiteReport, TransferState,
-    TreeHere, TreeProgress,
+    Ended, LinkReport, NewTransfer, Progress, ReceiverProgress, ReceiverState, SitePlan, SiteReport,
+    TransferState, TreeHere, TreeProgress,
 };
 
 /// A site as it would be.
@@ -83,7 +83,14 @@ impl World {
 
     pub fn fig1() -> Self {
         let mut world = Self::new(
-            &[("S", "x", 1000), ("x", "y", 100), ("y", "t1", 1000), ("y", "t2", 1000), ("x", "t3", 1000), ("x", "t4", 1000)],
+            &[
+                ("S", "x", 1000),
+                ("x", "y", 100),
+                ("y", "t1", 1000),
+                ("y", "t2", 1000),
+                ("x", "t3", 1000),
+                ("x", "t4", 1000),
+            ],
             "quickcast",
         );
         world.settle();
@@ -165,9 +172,12 @@ impl World {
     pub fn live(&mut self, ms: u64) {
         for _ in 0..ms / 500 {
             self.settle();
-            let running: Vec<u64> = self.core.transfers().values().filter(|t| !t.state.is_over()).map(|t| t.id).collect();
+            let running: Vec<u64> =
+                self.core.transfers().values().filter(|t| !t.state.is_over()).map(|t| t.id).collect();
             for id in running.into_iter().filter(|id| !self.silent.contains(id)).collect::<Vec<_>>() {
-                if self.core.transfers()[&id].session.is_some() || self.core.status(id).unwrap().state == TransferState::Running {
+                if self.core.transfers()[&id].session.is_some()
+                    || self.core.status(id).unwrap().state == TransferState::Running
+                {
                     self.progress(id, 0, None);
                 }
             }
@@ -245,7 +255,10 @@ impl World {
         assert_eq!(serde_json::to_string(&records).unwrap(), text);
         records.into_iter().for_each(|r| self.saved.apply(r));
         let core = &self.core;
-        assert_eq!(self.saved.transfers.keys().collect::<Vec<_>>(), core.transfers().keys().collect::<Vec<_>>());
+        assert_eq!(
+            self.saved.transfers.keys().collect::<Vec<_>>(),
+            core.transfers().keys().collect::<Vec<_>>()
+        );
         let durable = |t: &Installed| (t.tree, t.transfer, t.receivers.clone(), t.hops.clone(), t.in_force);
         let (a, b) = (self.saved.trees.values().map(durable), core.trees().values().map(durable));
         assert_eq!(a.collect::<Vec<_>>(), b.collect::<Vec<_>>());
@@ -293,12 +306,18 @@ impl World {
             for hop in &tree.hops {
                 assert!(reached.contains(hop.from.as_str()), "{tree:?}");
                 assert!(reached.insert(&hop.to), "{tree:?} reaches {} twice", hop.to);
-                assert_eq!((hop.out.as_str(), hop.back.as_str()), (&*format!("to-{}", hop.to), &*format!("to-{}", hop.from)));
+                assert_eq!(
+                    (hop.out.as_str(), hop.back.as_str()),
+                    (&*format!("to-{}", hop.to), &*format!("to-{}", hop.from))
+                );
             }
             assert!(!tree.receivers.is_empty());
             assert!(tree.receivers.iter().all(|r| reached.contains(r.as_str())), "{tree:?}");
             if tree.in_force {
-                assert!(tree.sites().all(|s| self.sites[s].had.contains(&tree.tree)), "{tree:?} was not everywhere");
+                assert!(
+                    tree.sites().all(|s| self.sites[s].had.contains(&tree.tree)),
+                    "{tree:?} was not everywhere"
+                );
             }
         }
         for t in self.core.transfers().values() {

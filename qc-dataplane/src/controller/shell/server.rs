@@ -1,5 +1,6 @@
 //! The thread, its sockets and its clock.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -76,7 +77,7 @@ pub enum ShellError {
     },
 }
 
-fn fail(place: impl ToString, what: &'static str) -> impl FnOnce(io::Error) -> ShellError {
+fn fail(place: &dyn Display, what: &'static str) -> impl FnOnce(io::Error) -> ShellError {
     let place = place.to_string();
     move |source| ShellError::Socket { place, what, source }
 }
@@ -94,35 +95,35 @@ impl Drop for SocketFile {
 fn bind_unix(path: &Path, mode: u32) -> Result<(SocketFile, UnixListener), ShellError> {
     let place = path.display();
     if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).map_err(fail(dir.display(), "cannot make the directory"))?;
+        std::fs::create_dir_all(dir).map_err(fail(&dir.display(), "cannot make the directory"))?;
     }
     if UnixStream::connect(path).is_ok() {
         let source = io::ErrorKind::AddrInUse.into();
-        return Err(fail(place, "another controller answers there; give this one another `socket`")(source));
+        return Err(fail(&place, "another controller answers there; give this one another `socket`")(source));
     }
     match std::fs::symlink_metadata(path) {
         Ok(m) if m.file_type().is_socket() => {
-            std::fs::remove_file(path).map_err(fail(place.to_string(), "cannot remove the old socket"))?;
+            std::fs::remove_file(path).map_err(fail(&place, "cannot remove the old socket"))?;
         }
-        Ok(_) => return Err(fail(place, "what is there is no socket")(io::ErrorKind::AlreadyExists.into())),
+        Ok(_) => return Err(fail(&place, "what is there is no socket")(io::ErrorKind::AlreadyExists.into())),
         Err(_) => {}
     }
     // Bound under a name that nobody knows, so that it has its mode before anybody opens it.
     let hidden = path.with_extension(format!("{}.new", std::process::id()));
     let _ = std::fs::remove_file(&hidden);
-    let listener = UnixListener::bind(&hidden).map_err(fail(place.to_string(), "cannot listen"))?;
+    let listener = UnixListener::bind(&hidden).map_err(fail(&place, "cannot listen"))?;
     let file = SocketFile(hidden.clone());
     let set = std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(mode));
-    set.map_err(fail(place.to_string(), "cannot set the mode"))?;
-    listener.set_nonblocking(true).map_err(fail(place.to_string(), "cannot listen"))?;
-    std::fs::rename(&hidden, path).map_err(fail(place, "cannot put the socket there"))?;
+    set.map_err(fail(&place, "cannot set the mode"))?;
+    listener.set_nonblocking(true).map_err(fail(&place, "cannot listen"))?;
+    std::fs::rename(&hidden, path).map_err(fail(&place, "cannot put the socket there"))?;
     std::mem::forget(file);
     Ok((SocketFile(path.to_owned()), listener))
 }
 
 fn bind_tcp(address: SocketAddr, key: &'static str) -> Result<std::net::TcpListener, ShellError> {
     let bound = std::net::TcpListener::bind(address).and_then(|l| l.set_nonblocking(true).map(|()| l));
-    bound.map_err(fail(format!("{address} (`{key}`)"), "cannot listen"))
+    bound.map_err(fail(&format!("{address} (`{key}`)"), "cannot listen"))
 }
 
 /// A controller at work. Dropping it ends it.
@@ -171,8 +172,8 @@ pub fn serve(options: Options) -> Result<Running, ShellError> {
     let listen = tls.as_ref().and_then(|t| t.0.local_addr().ok());
     let reading = dashboard.as_ref().and_then(|d| d.local_addr().ok());
     let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(fail("runtime", "cannot start"))?;
-    let writer = Writer::start(found.journal).map_err(fail("journal", "cannot start its thread"))?;
+    let runtime = runtime.map_err(fail(&"runtime", "cannot start"))?;
+    let writer = Writer::start(found.journal).map_err(fail(&"journal", "cannot start its thread"))?;
     let started = Instant::now();
     let core = Core::new(options.settings, found.saved, moment(started));
     let shell = Shell::new(core, writer, started);
@@ -180,12 +181,12 @@ pub fn serve(options: Options) -> Result<Running, ShellError> {
     let (stop, stopped) = watch::channel(false);
     let thread = std::thread::Builder::new()
         .name("qc-controller".into())
-        .spawn(move || run(&runtime, shell, bound, stopped))
-        .map_err(fail("thread", "cannot start"))?;
+        .spawn(move || run(&runtime, &shell, bound, stopped))
+        .map_err(fail(&"thread", "cannot start"))?;
     Ok(Running { stop, thread: Some(thread), listen, dashboard: reading, torn: found.torn })
 }
 
-fn run(runtime: &Runtime, shell: Arc<Shell>, bound: Bound, stopped: watch::Receiver<bool>) {
+fn run(runtime: &Runtime, shell: &Arc<Shell>, bound: Bound, stopped: watch::Receiver<bool>) {
     runtime.block_on(async move {
         let mut tasks = Vec::new();
         let (_file, unix) = bound.unix;

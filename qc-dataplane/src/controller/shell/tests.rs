@@ -17,8 +17,8 @@ use tempfile::TempDir;
 use super::peer::Peer;
 use super::{Options, Running, Tls, routes, serve};
 use crate::control::{
-    Created, Ended, LinkReport, Progress, ReceiverProgress, ReceiverState, SitePlan, SiteReport, TransferState,
-    TransferStatus, TreeProgress,
+    Created, Ended, LinkReport, Progress, ReceiverProgress, ReceiverState, SitePlan, SiteReport,
+    TransferState, TransferStatus, TreeProgress,
 };
 use crate::controller::connect::{Keys, Place};
 use crate::controller::core::view::Overview;
@@ -27,7 +27,9 @@ use crate::controller::keys::generate;
 
 fn exchange(mut stream: impl Read + Write, method: &str, path: &str, body: &str) -> (u16, String) {
     let length = body.len();
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
     // One that is refused early may not be read to its end.
     let _ = stream.write_all(body.as_bytes());
@@ -180,7 +182,8 @@ impl House {
 
     fn finish(&self, id: u64) {
         let status = self.state(id, TransferState::Running);
-        let done = ReceiverProgress { have: status.bytes, rate: 0, state: ReceiverState::Verified, why: None };
+        let done =
+            ReceiverProgress { have: status.bytes, rate: 0, state: ReceiverState::Verified, why: None };
         let tree = |t: &crate::control::TreeStatus| TreeProgress {
             tree: t.tree,
             residual: 0,
@@ -338,7 +341,8 @@ fn certificates_say_who_may() {
     let running = serve(Options { tls: Some(tls), ..House::options(dir.path()) }).unwrap();
     let port = running.listen.unwrap().port();
     let place = |name: &str| {
-        let keys = Keys { ca: at("ca.pem"), cert: at(&format!("{name}.pem")), key: at(&format!("{name}.key")) };
+        let keys =
+            Keys { ca: at("ca.pem"), cert: at(&format!("{name}.pem")), key: at(&format!("{name}.key")) };
         Place::parse(&format!("https://127.0.0.1:{port}"), Some(keys)).unwrap()
     };
     let ask = |name: &str, method: &str, path: &str, body: &Value| {
@@ -357,7 +361,10 @@ fn certificates_say_who_may() {
     // A site need not say who it is, and may not say it is another.
     let new = json!({"to": ["t1"], "bytes": 1, "name": "f"});
     assert_eq!(ask("S", "POST", "/v1/transfers", &new).0, 201);
-    assert_eq!(ask("t1", "POST", "/v1/transfers", &json!({"from": "S", "to": ["t1"], "bytes": 1, "name": "f"})).0, 403);
+    assert_eq!(
+        ask("t1", "POST", "/v1/transfers", &json!({"from": "S", "to": ["t1"], "bytes": 1, "name": "f"})).0,
+        403
+    );
     assert_eq!(ask("t1", "DELETE", "/v1/transfers/1", &Value::Null).0, 403);
     let progress = json!({"session": 1, "trees": []});
     assert_eq!(ask("t1", "POST", "/v1/transfers/1/progress", &progress).0, 403);
@@ -391,7 +398,10 @@ fn certificates_say_who_may() {
 #[test]
 fn names_in_certificates() {
     let peer = |names: &[&str]| Peer::of_names(names.iter().copied());
-    assert_eq!(peer(&["valecast:site:a", "https://x", "valecast:site:b"]), Peer::Sites(vec!["a".into(), "b".into()]));
+    assert_eq!(
+        peer(&["valecast:site:a", "https://x", "valecast:site:b"]),
+        Peer::Sites(vec!["a".into(), "b".into()])
+    );
     assert_eq!(peer(&["valecast:site:a", "valecast:operator"]), Peer::Operator);
     assert_eq!(peer(&["valecast:operators", "operator"]), Peer::Sites(vec![]));
 }
@@ -453,7 +463,8 @@ fn the_description_has_the_fields_of_the_answers() {
     let status = house.state(id, TransferState::Running);
     let doc: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
     let same = |schema: &str, value: &Value| {
-        let want: BTreeSet<_> = doc["components"]["schemas"][schema]["properties"].as_object().unwrap().keys().collect();
+        let want: BTreeSet<_> =
+            doc["components"]["schemas"][schema]["properties"].as_object().unwrap().keys().collect();
         let got: BTreeSet<_> = value.as_object().unwrap().keys().collect();
         assert_eq!(got, want, "{schema}");
     };

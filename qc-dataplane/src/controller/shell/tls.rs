@@ -1,5 +1,6 @@
 //! TLS with certificates on both sides: who has none that the CA made is not heard.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub struct TlsError {
     pub what: String,
 }
 
-fn wrong(path: &Path, what: impl ToString) -> TlsError {
+fn wrong(path: &Path, what: &dyn Display) -> TlsError {
     TlsError { path: path.to_owned(), what: what.to_string() }
 }
 
@@ -41,10 +42,10 @@ fn wrong(path: &Path, what: impl ToString) -> TlsError {
 /// # Errors
 /// When it cannot be read or has none.
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = CertificateDer::pem_file_iter(path).map_err(|e| wrong(path, e))?;
-    let all: Vec<_> = read.collect::<Result<_, _>>().map_err(|e| wrong(path, e))?;
+    let read = CertificateDer::pem_file_iter(path).map_err(|e| wrong(path, &e))?;
+    let all: Vec<_> = read.collect::<Result<_, _>>().map_err(|e| wrong(path, &e))?;
     if all.is_empty() {
-        return Err(wrong(path, "there is no certificate in this file (PEM, BEGIN CERTIFICATE)"));
+        return Err(wrong(path, &"there is no certificate in this file (PEM, BEGIN CERTIFICATE)"));
     }
     Ok(all)
 }
@@ -56,7 +57,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsErro
 pub fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|e| wrong(path, e))?;
+        roots.add(certificate).map_err(|e| wrong(path, &e))?;
     }
     Ok(roots)
 }
@@ -66,7 +67,7 @@ pub fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
 /// # Errors
 /// When it cannot be read or has none.
 pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|e| wrong(path, format!("no private key: {e}")))
+    PrivateKeyDer::from_pem_file(path).map_err(|e| wrong(path, &format!("no private key: {e}")))
 }
 
 /// A server that shows `cert` and wants clients to show one that `ca` made.
@@ -77,13 +78,13 @@ pub fn server(ca: &Path, cert: &Path, key_file: &Path) -> Result<Arc<ServerConfi
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider.clone())
         .build()
-        .map_err(|e| wrong(ca, e))?;
+        .map_err(|e| wrong(ca, &e))?;
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|e| wrong(cert, e))?
+        .map_err(|e| wrong(cert, &e))?
         .with_client_cert_verifier(clients)
         .with_single_cert(certificates(cert)?, key(key_file)?)
-        .map_err(|e| wrong(cert, e))?;
+        .map_err(|e| wrong(cert, &e))?;
     Ok(Arc::new(config))
 }
 
