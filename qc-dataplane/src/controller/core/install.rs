@@ -59,7 +59,7 @@ impl Core {
             tree.pending.clear();
             tree.deadline = now.ms + COME_BACK + self.settings.install_timeout;
             self.trees.insert(number, tree.clone());
-            self.into_plans(&tree);
+            self.enter_plans(&tree);
         }
         for name in self.sites.keys().cloned().collect::<Vec<_>>() {
             self.replan_site(&name);
@@ -294,7 +294,7 @@ impl Core {
         for number in &numbers {
             if let Some(tree) = self.trees.get(number).cloned() {
                 touched.extend(tree.sites().map(str::to_owned));
-                self.into_plans(&tree);
+                self.enter_plans(&tree);
                 self.changes.records.push(Record::Tree(Box::new(tree)));
             }
         }
@@ -313,7 +313,7 @@ impl Core {
         Ok(())
     }
 
-    fn into_plans(&mut self, tree: &Installed) {
+    fn enter_plans(&mut self, tree: &Installed) {
         let Some(t) = self.transfers.get(&tree.transfer) else { return };
         for (name, here) in tree.parts() {
             let incoming = here.receiver.map(|receiver| IncomingTree {

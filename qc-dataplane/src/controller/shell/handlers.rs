@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{ACCEPT, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
@@ -21,6 +22,7 @@ use crate::controller::core::LONGEST_WAIT;
 use crate::controller::core::view::Overview;
 
 type Shared = State<Arc<Shell>>;
+type Body = Result<Bytes, BytesRejection>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -36,8 +38,9 @@ fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, message)
 }
 
-fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|e| invalid(format!("the body: {e}")))
+fn parse<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let body = body.map_err(|e| ApiError::new(e.status(), format!("the body: {}", e.body_text())))?;
+    serde_json::from_slice(&body).map_err(|e| invalid(format!("the body: {e}")))
 }
 
 /// `a=1&b=2`, each key one of those known.
@@ -88,10 +91,10 @@ pub(super) async fn sync(
     State(shell): Shared,
     peer: Peer,
     Path(site): Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Answer<SitePlan> {
     peer.speaks_for(&site)?;
-    let report: SiteReport = parse(&body)?;
+    let report: SiteReport = parse(body)?;
     let until = deadline(report.wait_ms);
     shell.event(|core, now| core.sync(now, &site, &report)).0?;
     let mut changed = shell.wait_for_site(&site);
@@ -117,9 +120,9 @@ pub(super) async fn sync(
 pub(super) async fn submit(
     State(shell): Shared,
     peer: Peer,
-    body: Bytes,
+    body: Body,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
-    let mut new: NewTransfer = parse(&body)?;
+    let mut new: NewTransfer = parse(body)?;
     if new.from.is_none() {
         new.from = peer.only_site().map(str::to_owned);
     }
@@ -151,9 +154,10 @@ pub(super) async fn list(State(shell): Shared, RawQuery(text): RawQuery) -> Answ
 
 pub(super) async fn transfer(
     State(shell): Shared,
-    Path(id): Path<u64>,
+    Path(id): Path<String>,
     RawQuery(text): RawQuery,
 ) -> Answer<TransferStatus> {
+    let id = transfer_number(&id)?;
     let pairs = query(text.as_deref(), &["version", "wait_ms"])?;
     let version = number(&pairs, "version")?;
     let until = deadline(number(&pairs, "wait_ms")?.unwrap_or(0));
@@ -170,6 +174,13 @@ pub(super) async fn transfer(
     }
 }
 
+/// A transfer's number, as it stands in a path.
+fn transfer_number(text: &str) -> Result<u64, ApiError> {
+    let none =
+        |_| ApiError::new(StatusCode::NOT_FOUND, format!("there is no transfer {text:?}: they have numbers"));
+    text.parse().map_err(none)
+}
+
 /// May whoever asks speak for the sender of this transfer?
 fn sender(shell: &Shell, peer: &Peer, id: u64) -> Result<(), ApiError> {
     let from = shell.look(|core, _| core.transfers().get(&id).map(|t| t.from.clone())).0;
@@ -180,7 +191,12 @@ fn sender(shell: &Shell, peer: &Peer, id: u64) -> Result<(), ApiError> {
     }
 }
 
-pub(super) async fn cancel(State(shell): Shared, peer: Peer, Path(id): Path<u64>) -> Answer<TransferStatus> {
+pub(super) async fn cancel(
+    State(shell): Shared,
+    peer: Peer,
+    Path(id): Path<String>,
+) -> Answer<TransferStatus> {
+    let id = transfer_number(&id)?;
     sender(&shell, &peer, id)?;
     let (status, ticket) = shell.event(|core, now| core.cancel(now, id).and_then(|()| core.status(id)));
     let status = status?;
@@ -191,11 +207,12 @@ pub(super) async fn cancel(State(shell): Shared, peer: Peer, Path(id): Path<u64>
 pub(super) async fn progress(
     State(shell): Shared,
     peer: Peer,
-    Path(id): Path<u64>,
-    body: Bytes,
+    Path(id): Path<String>,
+    body: Body,
 ) -> Answer<TransferStatus> {
+    let id = transfer_number(&id)?;
     sender(&shell, &peer, id)?;
-    let progress: Progress = parse(&body)?;
+    let progress: Progress = parse(body)?;
     let (status, ticket) =
         shell.event(|core, now| core.progress(now, id, &progress).and_then(|()| core.status(id)));
     let status = status?;
