@@ -259,12 +259,21 @@ impl Core {
         Ok(self.show(self.transfer(id)?))
     }
 
-    /// The last `most` transfers by number, of one sender or of all, those that are not over or all.
+    /// Transfers by number, of one sender or of all: all that are not over, and unless these alone are wanted the last
+    /// `most` of the others.
     #[must_use]
     pub fn list(&self, from: Option<&str>, open: bool, most: usize) -> Vec<TransferStatus> {
-        let meant = |t: &&Transfer| from.is_none_or(|f| f == t.from) && !(open && t.state.is_over());
-        let mut list: Vec<_> =
-            self.transfers.values().rev().filter(meant).take(most).map(|t| self.show(t)).collect();
+        let mut left = if open { 0 } else { most };
+        let mut list = Vec::new();
+        for t in self.transfers.values().rev().filter(|t| from.is_none_or(|f| f == t.from)) {
+            if t.state.is_over() {
+                if left == 0 {
+                    continue;
+                }
+                left -= 1;
+            }
+            list.push(self.show(t));
+        }
         list.reverse();
         list
     }

@@ -277,6 +277,10 @@ fn no_more_at_once_than_allowed() {
     assert!(w.why(ids[7]).contains("`max_transfers`"), "{}", w.why(ids[7]));
     w.progress(ids[0], 100, Some(Ended::Complete));
     w.settle();
+    let listed = |from, open, most| w.core.list(from, open, most).iter().map(|t| t.id).collect::<Vec<_>>();
+    assert_eq!(listed(None, false, 9), ids);
+    assert_eq!((listed(Some("S"), true, 9), listed(None, false, 0)), (ids[1..].to_vec(), ids[1..].to_vec()));
+    assert_eq!(listed(Some("t1"), false, 9), [0; 0]);
     assert_eq!((w.state(ids[6]), w.state(ids[7])), (State::Running, State::Waiting));
 }
 

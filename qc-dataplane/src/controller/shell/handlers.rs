@@ -29,7 +29,7 @@ const OPENAPI: &str = include_str!("openapi.json");
 const PAGE: &str = include_str!("page.html");
 /// The page is one file that talks to this server only.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:";
-/// Transfers that a list has if it does not say.
+/// Transfers that are over in a list that does not say.
 const LISTED: usize = 1_000;
 /// Answers that change are gathered for so long, as one change seldom comes alone.
 const GATHER: Duration = Duration::from_millis(2);
