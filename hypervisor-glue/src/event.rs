@@ -1,14 +1,16 @@
 //! Descriptors of bells that a monitor hands over.
 //!
-//! They come from a stranger: a pipe that nobody empties or a counter that is full must not block a worker, so all are
-//! made non-blocking.
+//! They come from a stranger: a pipe that nobody empties or a counter that is full must not block a worker. So sockets are
+//! sent to without waiting, eventfds are rung and read by [`crate::sys::eventfd`], and nothing else is taken.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
+
+use crate::sys::eventfd::signal;
 
 fn kind(fd: &OwnedFd) -> Result<SFlag, Errno> {
     Ok(SFlag::from_bits_truncate(fstat(fd)?.st_mode).intersection(SFlag::S_IFMT))
@@ -50,11 +52,11 @@ impl Bell {
 
     /// Rings; false if it did not take it: a bell that still rings.
     pub fn ring(&self) -> bool {
-        let one = 1u64.to_ne_bytes();
         if self.socket {
+            let one = 1u64.to_ne_bytes();
             send(self.fd.as_raw_fd(), &one, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).is_ok()
         } else {
-            nix::unistd::write(&self.fd, &one).is_ok()
+            signal(self.fd.as_fd()).is_ok()
         }
     }
 }

@@ -4,12 +4,12 @@
 //! eventfd that KVM writes at the guest's end of interrupt); if the level is still up then, it is signalled again.
 //! MSI is one vector, signalled each time the level rises. Never both: the client picks.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::epoch::pin;
-use nix::unistd::write;
 
+use super::sys::eventfd::signal;
 use super::sys::published::Published;
 
 /// The device asserts its interrupt.
@@ -79,7 +79,7 @@ impl Interrupt {
         self.counts.signals.load(Ordering::Relaxed)
     }
 
-    /// Signals that the client's eventfd did not take: its counter is full.
+    /// Signals that the client's descriptor did not take: it is no eventfd.
     pub fn lost(&self) -> u64 {
         self.counts.lost.load(Ordering::Relaxed)
     }
@@ -119,7 +119,7 @@ impl Interrupt {
 
     fn signal(&self, fd: Option<&OwnedFd>) {
         let Some(fd) = fd else { return };
-        let count = match write(fd, &1u64.to_ne_bytes()) {
+        let count = match signal(fd.as_fd()) {
             Ok(_) => &self.counts.signals,
             Err(_) => &self.counts.lost,
         };

@@ -1,14 +1,14 @@
 //! How the client wants to hear of the interrupt: SET_IRQS.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::unistd::read;
 
 use super::irq::{Interrupt, Wires};
 use super::wire::SetIrqs;
 use crate::event::eventfd;
+use crate::sys::eventfd::take;
 
 /// Kinds of interrupts of a PCI device: INTx, MSI, MSI-X, errors, requests to let go.
 pub const KINDS: u32 = 5;
@@ -69,11 +69,10 @@ impl Irqs {
 
     /// The resample descriptor is readable: the guest has ended its interrupt.
     pub fn resampled(&self) {
-        if let Some(fd) = &self.resample {
-            let mut count = [0; 8];
-            if read(&**fd, &mut count) == Ok(8) {
-                self.interrupt.unmask();
-            }
+        if let Some(fd) = &self.resample
+            && take(fd.as_fd()).is_ok()
+        {
+            self.interrupt.unmask();
         }
     }
 

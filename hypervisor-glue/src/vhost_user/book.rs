@@ -94,6 +94,8 @@ pub struct Book {
     armed: AtomicU64,
     /// Somebody may wait.
     waits: AtomicBool,
+    /// First position whose chain, if it is bad, was not counted yet: a claim that came to nothing leaves it to the next.
+    counted: AtomicU64,
 }
 
 impl Book {
@@ -106,6 +108,7 @@ impl Book {
             usual: AtomicU32::new(USUAL),
             armed: AtomicU64::new(0),
             waits: AtomicBool::new(false),
+            counted: AtomicU64::new(0),
         }
     }
 
@@ -173,7 +176,7 @@ impl Book {
             let head = ring.head(queue.available_index(pos));
             let b = match single(ring, head, Use::Write) {
                 Some(d) => Buffer { head, address: Some(d.address), len: d.len },
-                None => self.chain(queue, ring, memory, head),
+                None => self.chain(queue, ring, memory, (pos, head)),
             };
             usual = usual.max(b.len);
             self.shadow(pos).set(b);
@@ -185,15 +188,18 @@ impl Book {
 
     /// A buffer in several pieces, or none.
     #[cold]
-    fn chain(&self, queue: &Queue, ring: &Ring<'_>, memory: &Snapshot, head: u16) -> Buffer {
+    fn chain(&self, queue: &Queue, ring: &Ring<'_>, memory: &Snapshot, (pos, head): (u64, u16)) -> Buffer {
         let mut len = 0u32;
         let found = walk(ring, memory, queue.parts.features.indirect(), head, Use::Write, |_, n| {
             len = len.checked_add(n).ok_or(Bad::Length(u64::from(len) + u64::from(n)))?;
             Ok(())
         });
         if let Err(bad) = found {
-            bad.count(&queue.parts.counters);
-            tracing::debug!(queue = queue.parts.number, "a receive buffer cannot be used: {bad}");
+            // ORDERING: Relaxed; positions are reserved by one worker at a time, and it is a count.
+            if self.counted.fetch_max(pos + 1, Ordering::Relaxed) <= pos {
+                bad.count(&queue.parts.counters);
+                tracing::debug!(queue = queue.parts.number, "a receive buffer cannot be used: {bad}");
+            }
             len = 0;
         }
         Buffer { head, address: None, len }

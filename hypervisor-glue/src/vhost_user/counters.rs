@@ -53,7 +53,7 @@ counters! {
     calls,
     /// Bursts after which the guest wanted no interrupt.
     suppressed_calls,
-    /// Interrupts that the front end's descriptor did not take: it is full, and still rings.
+    /// Interrupts that the front end's descriptor did not take: a socket that is full (and still rings), or no eventfd.
     lost_calls,
     /// Descriptors, chains or indices that make no sense.
     bad_descriptors,

@@ -7,7 +7,7 @@
 //! receive queue here; it moves the used index, a word shared with the guest, for each chain where a burst needs it once;
 //! and it looks up guest addresses for each word of a ring where here a ring is looked up once a burst.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
@@ -18,6 +18,7 @@ use super::features::Features;
 use super::ring::{Places, Ring, passed};
 use crate::event::Bell;
 use crate::memory::Snapshot;
+use crate::sys::eventfd::signal;
 use crate::sys::published::Published;
 
 /// How the guest is interrupted, or not.
@@ -221,7 +222,7 @@ impl Queue {
     #[cold]
     pub fn kick(&self) {
         if let Some(fd) = &self.parts.kick {
-            let _ = nix::unistd::write(fd, &1u64.to_ne_bytes());
+            let _ = signal(fd.as_fd());
         }
     }
 }

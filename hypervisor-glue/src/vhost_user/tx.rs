@@ -25,6 +25,8 @@ pub struct Transmit {
     queue: Arc<Queue>,
     /// First position that is not done with.
     next: u64,
+    /// First position that was never looked at: what a full receiver holds back is looked at again, and counted once.
+    fresh: u64,
     /// By slot: the chain there, as it was when it was taken.
     heads: Box<[u16]>,
     /// What its buffers are, in guest addresses and in ours.
@@ -43,7 +45,7 @@ impl Transmit {
         if let Some(ring) = queue.ring(queue.memory(&guard)) {
             queue.quiet(&ring, 0);
         }
-        Self { queue, next: 0, heads, pieces: Vec::new(), spans: Vec::new() }
+        Self { queue, next: 0, fresh: 0, heads, pieces: Vec::new(), spans: Vec::new() }
     }
 
     fn slot(&self, pos: u64) -> usize {
@@ -55,10 +57,11 @@ impl Transmit {
         &mut self,
         ring: &Ring<'_>,
         memory: &Snapshot,
-        head: u16,
+        (pos, head): (u64, u16),
         burst: &mut Burst,
     ) -> Result<Result<(), Full>, Bad> {
         let parts = &self.queue.parts;
+        let once = u64::from(pos >= self.fresh);
         let pieces = &mut self.pieces;
         pieces.clear();
         let mut total = 0u64;
@@ -101,7 +104,7 @@ impl Transmit {
         // SAFETY: guest memory, which stays mapped while this thread's epoch is pinned: the worker pins it for the whole
         // turn, longer than the burst lives.
         if unsafe { burst.push_pieces(spans, 1) } {
-            parts.counters.tx_by_reference.add(1);
+            parts.counters.tx_by_reference.add(once);
             offer(burst, offload);
             return Ok(Ok(()));
         }
@@ -117,7 +120,7 @@ impl Transmit {
         let at = room.as_ptr();
         // SAFETY: the burst's own memory, `len` bytes.
         unsafe { burst.push(at, len, 1) };
-        parts.counters.tx_gathered.add(1);
+        parts.counters.tx_gathered.add(once);
         offer(burst, offload);
         Ok(Ok(()))
     }
@@ -187,15 +190,18 @@ impl Ingress for Transmit {
             let head = ring.head(queue.available_index(pos));
             let slot = self.slot(pos);
             self.heads[slot] = head;
-            match self.push(&ring, memory, head, burst) {
+            match self.push(&ring, memory, (pos, head), burst) {
                 Ok(Ok(())) => {}
                 Ok(Err(Full)) => return,
                 Err(bad) => {
-                    bad.count(&queue.parts.counters);
-                    tracing::debug!(queue = queue.parts.number, "a sent chain is no frame: {bad}");
+                    if pos >= self.fresh {
+                        bad.count(&queue.parts.counters);
+                        tracing::debug!(queue = queue.parts.number, "a sent chain is no frame: {bad}");
+                    }
                     burst.push_rejected(1, Cause::BadSlot);
                 }
             }
+            self.fresh = self.fresh.max(pos + 1);
         }
     }
 

@@ -54,7 +54,7 @@ fn frames_at_addresses_that_are_none() {
     // It starts over, and all is well.
     vm.restart();
     vm.send(&frame(0xff, 2, 1, 100));
-    assert_eq!(client.receive(), frame(0xff, 2, 1, 100));
+    assert_eq!(client.wait(), frame(0xff, 2, 1, 100));
     rig.books();
 }
 
@@ -130,10 +130,10 @@ fn maps_change_under_load() {
     let _a = sender.join().unwrap();
     rig.books();
     while b.rx.pending() > 0 {
-        b.receive();
+        b.wait();
     }
     vm.send(&frame(0xfd, 2, 12345, 1000));
-    assert_eq!(b.receive(), frame(0xfd, 2, 12345, 1000));
+    assert_eq!(b.wait(), frame(0xfd, 2, 12345, 1000));
     assert!(rig.counter("vm", "dma_unmaps") >= 60);
 }
 
@@ -147,7 +147,7 @@ fn bus_mastering_off_is_no_memory() {
     vm.client.region_write(7, 4, &[7, 0]).unwrap();
     vm.restart();
     vm.send(&frame(0xff, 2, 1, 60));
-    assert_eq!(client.receive(), frame(0xff, 2, 1, 60));
+    assert_eq!(client.wait(), frame(0xff, 2, 1, 60));
 }
 
 /// A message of vfio-user as bytes; the answer's body.
@@ -192,4 +192,24 @@ fn memory_that_is_not_shared_is_said() {
     rig.until("it has gone", "vm", |p| p.state == "waiting");
     let mut vm = rig.vm("vm", Options::default());
     assert_eq!(vm.registers().read(regs::STATUS) & 2, 2, "the next one's link is up");
+}
+
+/// The monitor shares the open file of the interrupt: it makes it blocking and fills it to the brim. The worker goes on.
+#[test]
+fn a_full_interrupt_blocks_nobody() {
+    let rig = Rig::new("", &[("vm", VM), ("a", RING), ("b", RING)]);
+    let (mut a, mut b) = (rig.client("a"), rig.client("b"));
+    let mut vm = rig.vm("vm", Options::default());
+    vm.fill_irq();
+    for n in 0..20 {
+        vm.send(&frame(0xff, 1, n, 100));
+        assert_eq!(a.wait(), frame(0xff, 1, n, 100));
+        assert_eq!(b.wait(), frame(0xff, 1, n, 100));
+        a.send(&frame(0xff, 2, n, 100));
+        assert_eq!(b.wait(), frame(0xff, 2, n, 100));
+    }
+    assert!(rig.counter("vm", "interrupts") > 0);
+    drop(vm);
+    rig.until("the VM has gone", "vm", |p| p.state == "waiting");
+    rig.books();
 }

@@ -95,6 +95,12 @@ impl Vm {
         Self { client, ram, driver, spare: VecDeque::new(), irq, options }
     }
 
+    /// Makes what the monitor is interrupted by blocking, and as full as it gets.
+    pub fn fill_irq(&self) {
+        nix::fcntl::fcntl(&self.irq, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
+        self.irq.write(u64::MAX - 1).unwrap();
+    }
+
     /// The guest's machine is reset, and its driver comes up again.
     pub fn reboot(&mut self) {
         self.client.reset().unwrap();

@@ -179,18 +179,22 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(signals(&fd), 0, "nothing of this has been wired");
 }
 
+/// The client shares the open file: it can take O_NONBLOCK away and fill the counter to the brim at any time.
 #[test]
 fn a_full_eventfd_blocks_nobody() {
     let mut rig = Rig::new();
     let mut peer = rig.client();
-    // Blocking, and as full as it gets.
-    let fd =
-        nix::sys::eventfd::EventFd::from_value_and_flags(0, nix::sys::eventfd::EfdFlags::empty()).unwrap();
-    fd.write(u64::MAX - 1).unwrap();
+    let fd = eventfd();
     rig.set_irqs(&mut peer, TRIGGER_FD, INTX, &[], &[fd.as_raw_fd()]).unwrap();
-    level(&mut rig, &mut peer, true);
-    let interrupt = rig.server.session().bus().interrupt();
-    assert_eq!((interrupt.signals(), interrupt.lost()), (0, 1));
+    nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
+    fd.write(u64::MAX - 1).unwrap();
+    let bus = rig.server.session().bus().clone();
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        bus.interrupt().set_level(true);
+        done.send((bus.interrupt().signals(), bus.interrupt().lost()))
+    });
+    assert_eq!(wait.recv_timeout(std::time::Duration::from_secs(30)), Ok((1, 0)), "it waits for the client");
 }
 
 /// A worker raises the line while the client unmasks and rewires it: no interrupt is lost.

@@ -53,7 +53,7 @@ impl Memory {
     }
 }
 
-/// One ring: 64 KiB of memory for itself, and as much as it wants for buffers elsewhere.
+/// One ring, of up to 2048 entries: 64 KiB of memory for itself, and as much as it wants for buffers elsewhere.
 pub struct Ring {
     pub at: u64,
     pub size: u16,
@@ -84,7 +84,7 @@ impl Ring {
     }
 
     pub fn used(&self) -> u64 {
-        self.at + 0xc000
+        self.at + 0xa000
     }
 
     /// Descriptors that are free.

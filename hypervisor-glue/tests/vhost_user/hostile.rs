@@ -1,5 +1,6 @@
 //! Guests that put anything into their rings: counted, and nobody else hurt.
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use valecast_switch::frame::VnetHdr;
 
 use crate::driver::{BASE, INDIRECT, MEMORY, NEXT, Piece, WRITE};
@@ -213,4 +214,87 @@ fn memory_is_cut_off() {
     rig.until("it is gone", "vm", |p| p.state == "waiting");
     let mut vm = rig.vm("vm", Options::default());
     send_good(&mut vm, &mut client, 3);
+}
+
+/// The front end shares the open file of what it is interrupted by: it makes it blocking and fills it to the brim. The
+/// worker that serves it serves the others, too, and the switch lets the port go.
+#[test]
+fn a_full_call_descriptor_blocks_nobody() {
+    let rig = Rig::new("", &[("vm", VM), ("a", RING), ("b", RING)]);
+    let (mut a, mut b) = (rig.client("a"), rig.client("b"));
+    let mut vm = rig.vm("vm", Options::default());
+    for fd in &vm.pairs[0].calls {
+        fcntl(fd, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+        fd.write(u64::MAX - 1).unwrap();
+    }
+    for n in 0..20 {
+        let p = &vm.pairs[0];
+        p.rx.arm(&vm.memory, p.rx.seen);
+        p.tx.arm(&vm.memory, p.tx.seen);
+        // To the VM, from it, and past it.
+        a.send(&frame(1, 2, n, 100));
+        rig.until("the VM is interrupted", "vm", |p| p.device["calls"] > u64::from(n));
+        vm.send(0, &frame(2, 1, n, 100), VnetHdr::default(), &[]);
+        assert_eq!(a.wait(), frame(2, 1, n, 100));
+        a.send(&frame(3, 2, n, 100));
+        while b.wait() != frame(3, 2, n, 100) {}
+        vm.sent(0);
+        while vm.take(0).is_none() {}
+    }
+    drop(vm);
+    rig.until("the VM has gone", "vm", |p| p.state == "waiting");
+    rig.books();
+}
+
+/// A chain is followed for 1024 descriptors, as in QEMU: with more it is bad, whatever the ring has room for.
+#[test]
+fn a_chain_ends_somewhere() {
+    let rig = Rig::new("", &[("vm", VM), ("c", RING)]);
+    let mut client = rig.client("c");
+    let mut vm = rig.vm("vm", Options { size: 2048, buffer: 128, ..Options::default() });
+    for (n, descriptors, bad) in [(1, 1024, 0), (2, 1025, 1), (3, 2048, 2), (4, 1024, 2)] {
+        // The header, a byte each, and what is left in the last.
+        let f = frame(2, 1, n, 2100);
+        let sizes: Vec<usize> = std::iter::once(12).chain(std::iter::repeat_n(1, descriptors - 2)).collect();
+        vm.send(0, &f, VnetHdr::default(), &sizes);
+        if descriptors <= 1024 {
+            assert_eq!(client.wait(), f, "{descriptors} descriptors");
+        }
+        assert_eq!(vm.sent(0).len(), 1, "given back");
+        assert_eq!(rig.counter("vm", "bad_descriptors"), bad, "{descriptors} descriptors");
+    }
+    assert_eq!(rig.at_rest("vm").in_drops["bad_slot"], 2);
+}
+
+/// What a full receiver holds back is looked at again and again: it counts once.
+#[test]
+fn what_is_held_back_counts_once() {
+    let slow = "kind = \"ring\"\nslots = 16\noverflow = \"backpressure\"";
+    let rig = Rig::new("", &[("vm", VM), ("c", slow)]);
+    let mut client = rig.client("c");
+    let mut vm = rig.vm("vm", Options::default());
+    client.send(&frame(1, 2, 0, 60));
+    vm.wait(0);
+    // In one burst: as many as the receiver has room for, more, and bad ones among and behind them.
+    let at = BASE + 0x47_0000;
+    for n in 1..=30 {
+        let f = [&[0; 12], &frame(2, 1, n, 60)[..]].concat();
+        let at = at + 0x100 * u64::from(n);
+        vm.memory.write(at, &f);
+        vm.pairs[0].tx.add(&vm.memory, &[(at, f.len() as u32, 0)]);
+        if n % 10 == 0 {
+            vm.pairs[0].tx.add(&vm.memory, &[(at, 5, 0)]);
+            vm.pairs[0].tx.add(&vm.memory, &[(0, 100, 0)]);
+        }
+    }
+    vm.kick(0);
+    for n in 1..=30 {
+        // One by one, so that there is room for one.
+        assert_eq!(client.wait(), frame(2, 1, n, 60));
+        rig.until("the next is there", "vm", |p| p.forwarded >= u64::from(n + 15).min(30));
+    }
+    vm.sent(0);
+    let p = rig.at_rest("vm");
+    assert_eq!((p.device["bad_descriptors"], p.device["memory_errors"]), (3, 3), "{p:?}");
+    assert_eq!((p.in_drops["bad_slot"], p.device["tx_by_reference"]), (6, 30), "{p:?}");
 }

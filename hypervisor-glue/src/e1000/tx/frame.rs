@@ -91,11 +91,17 @@ impl Assembly {
         }
     }
 
-    /// Puts the frame, which is complete, into the burst.
-    pub fn give<M: Dma + ?Sized>(&mut self, d: &Device, mem: &M, burst: &mut Burst, slots: u16) -> Gave {
+    /// Puts the frame, which is complete, into the burst. `once`: 1, or 0 if what may be wrong with it was counted.
+    pub fn give<M: Dma + ?Sized>(
+        &mut self,
+        d: &Device,
+        mem: &M,
+        burst: &mut Burst,
+        (slots, once): (u16, u64),
+    ) -> Gave {
         let most = if matches!(self.request, Request::Segment(_)) { MOST_SEGMENTED } else { MOST };
         if self.bad || self.total > most || self.total < 14 {
-            d.counters.tx_bad_length.add(1);
+            d.counters.tx_bad_length.add(once);
             burst.push_rejected(slots, if self.total < 14 { Cause::Runt } else { Cause::BadSlot });
             return Gave::Yes;
         }
@@ -113,7 +119,7 @@ impl Assembly {
         if room > 0 && !burst.has_room(room) && burst.taken() > 0 {
             return Gave::Later;
         }
-        match self.copy(d, mem, burst, (copied, room, tag)) {
+        match self.copy(d, mem, burst, (copied, room, tag, once)) {
             Ok(vnet) => {
                 // SAFETY: guest memory that stays mapped while the burst is in use (see `Dma`), and before it the burst's
                 // own.
@@ -142,7 +148,7 @@ impl Assembly {
         d: &Device,
         mem: &M,
         burst: &mut Burst,
-        (copied, len, tag): (usize, usize, Option<u16>),
+        (copied, len, tag, once): (usize, usize, Option<u16>, u64),
     ) -> Result<Option<VnetHdr>, Option<Cause>> {
         let mark = burst.mark();
         let room = burst.alloc(len).ok_or(None)?;
@@ -153,8 +159,8 @@ impl Assembly {
             let n = (*n).min(end - at);
             if mem.read(*addr, &mut room[at..at + n]).is_err() {
                 burst.rewind(mark);
-                d.counters.dma_errors.add(1);
-                d.counters.tx_dma_dropped.add(1);
+                d.counters.dma_errors.add(once);
+                d.counters.tx_dma_dropped.add(once);
                 return Err(Some(Cause::BadSlot));
             }
             at += n;
@@ -168,7 +174,7 @@ impl Assembly {
         let vnet = match offload::apply(self.request, room, (shift, self.total + shift, padding)) {
             Ok(v) => v,
             Err(offload::Nonsense { fatal }) => {
-                d.counters.tx_bad_offload.add(1);
+                d.counters.tx_bad_offload.add(once);
                 if fatal {
                     burst.rewind(mark);
                     return Err(Some(Cause::Offload));

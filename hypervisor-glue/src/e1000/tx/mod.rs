@@ -86,6 +86,8 @@ pub struct TxQueue {
     /// Descriptors of this burst that ask for a report, and whether it may wait.
     reports: Vec<(u32, bool)>,
     assembly: Assembly,
+    /// Frames behind the head that were looked at before: what is wrong with them was counted.
+    looked: usize,
     /// The tail up to which descriptors were seen that end no frame.
     stalled: Option<u32>,
     idle: u32,
@@ -106,6 +108,7 @@ impl TxQueue {
             ring_len: 0,
             reports: Vec::new(),
             assembly: Assembly::default(),
+            looked: 0,
             stalled: None,
             idle: 0,
             done: Done::default(),
@@ -149,7 +152,7 @@ impl TxQueue {
         if life != self.life {
             self.life = life;
             (self.contexts, self.stalled, self.done) = (Contexts::default(), None, Done::default());
-            self.above_low = false;
+            (self.above_low, self.looked) = (false, 0);
         }
         let Some(ring) = self.ring(mem) else { return interrupt };
         if ring.pending() == 0 || self.stalled == Some(ring.tail) {
@@ -160,6 +163,7 @@ impl TxQueue {
         let low = self.device.reg(regs::TXDCTL) >> 25 & 0x7f;
         self.above_low |= ring.pending() > low * 8;
         self.walk(mem, ring, burst, max);
+        self.looked = self.looked.max(burst.taken());
         if self.device.loops_back() && burst.taken() > 0 {
             interrupt |= self.loop_back(mem, burst, now);
         }
@@ -198,7 +202,7 @@ impl TxQueue {
             }
             let Some(halves) = ring.load(i) else {
                 // Not memory: no later one is any better.
-                self.device.counters.dma_errors.add(1);
+                self.device.counters.dma_errors.add(self.once(burst));
                 return self.give_up(burst, r, first, contexts, references);
             };
             let d = Tx::parse(halves);
@@ -225,7 +229,8 @@ impl TxQueue {
                 continue;
             }
             let slots = RingRegs { head: first, tail: i, ..r }.pending() as u16;
-            let gave = self.assembly.give(&self.device, mem, burst, slots);
+            let once = self.once(burst);
+            let gave = self.assembly.give(&self.device, mem, burst, (slots, once));
             self.assembly.clear();
             if gave == Gave::Later {
                 return;
@@ -246,18 +251,23 @@ impl TxQueue {
             }
         } else if (RingRegs { head: first, ..r }).pending() + 1 >= r.len {
             // No room for its end, ever.
-            self.device.counters.tx_endless.add(1);
+            self.device.counters.tx_endless.add(self.once(burst));
             self.give_up(burst, r, first, contexts, references);
         } else if first == r.head {
             self.stalled = Some(r.tail);
         }
     }
 
+    /// 1 for a frame that was not looked at before, else 0, for the next one of `burst`.
+    fn once(&self, burst: &Burst) -> u64 {
+        u64::from(burst.taken() >= self.looked)
+    }
+
     /// The rest of the ring is one bad frame.
     fn give_up(&mut self, burst: &mut Burst, r: RingRegs, first: u32, contexts: Contexts, references: u64) {
         let slots = RingRegs { head: first, ..r }.pending() as u16;
+        self.device.counters.tx_dma_dropped.add(self.once(burst));
         burst.push_rejected(slots, Cause::BadSlot);
-        self.device.counters.tx_dma_dropped.add(1);
         self.row(burst.taken(), r.tail, contexts, references);
     }
 
@@ -274,6 +284,7 @@ impl TxQueue {
         let Some(row) = self.rows.get(in_row).filter(|_| n > 0) else { return };
         let end = row.less(row.frames - n, self.ring_len);
         self.rows.clear();
+        self.looked = self.looked.saturating_sub(n);
         if !self.commit(mem, &end) {
             return;
         }

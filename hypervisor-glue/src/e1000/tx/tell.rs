@@ -62,7 +62,7 @@ impl TxQueue {
     pub fn arm<M: Dma + ?Sized>(&mut self, mem: &M) -> bool {
         let Some(csb) = self.device.csb(mem) else { return !self.has_work(mem) };
         self.idle = self.idle.saturating_add(1);
-        if self.idle < csb.polls().max(self.device.settings().tx_idle_polls) {
+        if self.idle < csb.polls().max(self.device.tx_idle_polls()) {
             return false;
         }
         let sleeps = csb.arm_tx(|| self.has_work(mem));

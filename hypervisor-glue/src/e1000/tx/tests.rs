@@ -73,6 +73,29 @@ fn what_is_not_completed_is_given_again() {
     assert_eq!(r.bus().read(regs::TDH), 8);
 }
 
+/// What is wrong with frames that are given again is counted once.
+#[test]
+fn what_is_given_again_counts_once() {
+    let mut r = rig(Options { descriptors: 128, ..Options::default() });
+    let (large, good) = large(false, false, 3000);
+    let nonsense = Segmentation { mss: 0, ..good };
+    assert!(r.send(&Send { bytes: &bytes(100), ..Send::default() }).unwrap());
+    assert!(r.send(&Send { bytes: &large, segments: Some(nonsense), ..Send::default() }).unwrap());
+    assert!(r.send(&Send { bytes: &bytes(13), ..Send::default() }).unwrap());
+    let mut burst = Burst::default();
+    for (done, want) in [(0, 3), (0, 3), (1, 3), (0, 2), (1, 2), (0, 1), (1, 1), (0, 0)] {
+        burst.clear();
+        r.tx.take(&r.mem, &mut burst, 16, 0);
+        assert_eq!(burst.taken(), want);
+        r.tx.complete(&r.mem, &burst, done);
+        assert_eq!((counter(&r, "tx_bad_offload"), counter(&r, "tx_bad_length")), (1, 1));
+    }
+    // The next ones count again.
+    assert!(r.send(&Send { bytes: &bytes(13), ..Send::default() }).unwrap());
+    assert!(r.turn(16).is_empty());
+    assert_eq!(counter(&r, "tx_bad_length"), 2);
+}
+
 #[test]
 fn checksums_stay_requests_or_are_done_here() {
     let b = bytes(200);
