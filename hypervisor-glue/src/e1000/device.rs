@@ -15,7 +15,8 @@ use super::regs::{self, cause, rctl, status};
 use super::rx::RxState;
 use super::stats::Stats;
 
-/// How a device is made; fixed for its life.
+/// How a device is made. What a guest sees of it, address and CSB, is fixed for its life; the rest [`Device::adjust`]
+/// changes.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Its address, in the EEPROM.
@@ -80,6 +81,7 @@ impl RingRegs {
 /// One e1000, as workers and register accesses share it.
 pub struct Device {
     settings: Settings,
+    tx_idle_polls: AtomicU32,
     regs: Box<[AtomicU32]>,
     irq: Mutex<Interrupts>,
     tx: Mutex<TxHead>,
@@ -102,6 +104,7 @@ impl Device {
     pub fn new(settings: Settings) -> Self {
         let d = Self {
             settings,
+            tx_idle_polls: settings.tx_idle_polls.into(),
             regs: (0..regs::END / 4).map(|_| AtomicU32::new(0)).collect(),
             irq: Mutex::new(Interrupts::new(settings.itr_floor, settings.moderation)),
             tx: Mutex::default(),
@@ -118,6 +121,18 @@ impl Device {
     /// How it was made.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Other limits on interrupts and polls, under a living guest.
+    pub fn adjust(&self, to: Settings) {
+        self.irq().limit(to.itr_floor, to.moderation);
+        // ORDERING: Relaxed; a figure by itself.
+        self.tx_idle_polls.store(to.tx_idle_polls, Ordering::Relaxed);
+    }
+
+    /// See [`Settings::tx_idle_polls`].
+    pub fn tx_idle_polls(&self) -> u32 {
+        self.tx_idle_polls.load(Ordering::Relaxed)
     }
 
     /// What a register holds, for those that hold anything.

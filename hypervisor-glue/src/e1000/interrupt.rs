@@ -96,6 +96,11 @@ impl Interrupts {
         }
     }
 
+    /// Other limits, from the next interrupt on.
+    pub fn limit(&mut self, floor: u64, moderation: bool) {
+        (self.floor, self.moderation) = (floor, moderation);
+    }
+
     /// As after power on; what was counted stays.
     pub fn reset(&mut self) {
         *self = Self { figures: self.figures, ..Self::new(self.floor, self.moderation) };

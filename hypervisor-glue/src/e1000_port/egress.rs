@@ -23,11 +23,20 @@ pub struct E1000Egress {
 }
 
 impl E1000Egress {
-    /// Of a card. `mtu`: longest packet, if it is not the chip's longest.
-    pub fn new(shared: Arc<Shared>, mtu: Option<u32>) -> Self {
-        let chip = crate::e1000::rx::MAX_FRAME;
-        let max_frame = mtu.map_or(chip, |m| chip.min(m as usize + HEADER));
+    /// Of a card, with its `mtu` as it is now.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let max_frame = longest(&shared);
         Self { shared, max_frame, now: AtomicU64::new(0) }
+    }
+}
+
+/// Longest frame for the guest.
+fn longest(shared: &Shared) -> usize {
+    let chip = crate::e1000::rx::MAX_FRAME;
+    // ORDERING: Relaxed; a figure by itself.
+    match shared.mtu.load(Ordering::Relaxed) {
+        0 => chip,
+        mtu => chip.min(mtu as usize + HEADER),
     }
 }
 
@@ -43,6 +52,11 @@ macro_rules! memory {
 impl Egress for E1000Egress {
     fn caps(&self) -> Caps {
         Caps { vnet: false, max_frame: self.max_frame, max_run: usize::MAX, queues: 1 }
+    }
+
+    fn renewed(&self) -> Option<Arc<dyn Egress>> {
+        (longest(&self.shared) != self.max_frame)
+            .then(|| Arc::new(Self::new(self.shared.clone())) as Arc<dyn Egress>)
     }
 
     fn claim(&self, burst: &Burst, list: &[Entry], _lane: usize) -> usize {

@@ -2,8 +2,8 @@
 
 use std::hash::Hasher;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -36,8 +36,15 @@ impl Kind for E1000 {
     }
 }
 
+/// Whose monitors may come: users and groups.
+type Allowed = Arc<Mutex<(Vec<String>, Vec<String>)>>;
+
 /// A port that is being served.
 struct Running {
+    /// As it was made. What a guest or the socket's place depends on stays so.
+    made: E1000Port,
+    mac: [u8; 6],
+    allowed: Allowed,
     shared: Arc<Shared>,
     stop: Arc<EventFd>,
     thread: Option<JoinHandle<()>>,
@@ -45,9 +52,9 @@ struct Running {
     _socket: SocketFile,
 }
 
-fn settings(cfg: &E1000Port, site: &Site) -> Settings {
+fn settings(cfg: &E1000Port, mac: [u8; 6]) -> Settings {
     Settings {
-        mac: cfg.mac.map_or_else(|| default_mac(site.switch(), site.port()), |m| m.0),
+        mac,
         csb: cfg.csb,
         itr_floor: u64::from(cfg.itr) * ITR_UNIT,
         moderation: cfg.moderation,
@@ -88,18 +95,27 @@ impl Running {
         };
         let wrong = |e: &dyn std::fmt::Display| OpenError::File(e.to_string());
         let id = identity(cfg.csb);
-        let shared = Shared::new(settings(cfg, &site), Bus::new(&id)).map_err(os("eventfd"))?;
+        let mac = cfg.mac.map_or_else(|| default_mac(site.switch(), site.port()), |m| m.0);
+        let shared = Shared::new(settings(cfg, mac), Bus::new(&id)).map_err(os("eventfd"))?;
         let shared = Arc::new(shared);
-        let (users, groups) = (cfg.allow_users.clone(), cfg.allow_groups.clone());
-        let gate = move |peer: &Peer| Site::admits(&users, &groups, client(*peer));
+        let allowed = Allowed::default();
+        let names = allowed.clone();
+        let gate = move |peer: &Peer| {
+            let names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            Site::admits(&names.0, &names.1, client(*peer))
+        };
         let registers = Registers::new(shared.clone(), Box::new(gate));
         let session = Session::new(&id, shared.bus.clone(), registers).map_err(|e| wrong(&e))?;
         let (socket, listener) = site.listen()?;
         let server = Server::from_listener(listener, session).map_err(|e| wrong(&e))?;
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let stop = Arc::new(EventFd::from_flags(flags).map_err(|e| os("eventfd")(e.into()))?);
-        let serving = Serving { server, shared: shared.clone(), site, mtu: cfg.mtu };
-        let stopped = stop.clone();
+        let made = cfg.clone();
+        let mut running =
+            Self { made, mac, allowed, shared: shared.clone(), stop, thread: None, _socket: socket };
+        running.set(cfg);
+        let serving = Serving { server, shared: shared.clone(), site };
+        let stopped = running.stop.clone();
         let name = format!("e1000-{}", serving.site.port());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let (switch, port) = (serving.site.switch().to_owned(), serving.site.port().to_owned());
@@ -107,12 +123,32 @@ impl Running {
             let _inside = span.enter();
             serving.run(stopped.as_fd());
         });
-        let thread = Some(thread.map_err(os("start the port's thread"))?);
-        Ok(Self { shared, stop, thread, _socket: socket })
+        running.thread = Some(thread.map_err(os("start the port's thread"))?);
+        Ok(running)
+    }
+
+    /// What can change under a living VM.
+    fn set(&self, cfg: &E1000Port) {
+        self.shared.device.adjust(settings(cfg, self.mac));
+        // ORDERING: Relaxed; a figure by itself, looked at again after this (`Egress::renewed`).
+        self.shared.mtu.store(cfg.mtu.unwrap_or(0), Ordering::Relaxed);
+        let names = (cfg.allow_users.clone(), cfg.allow_groups.clone());
+        *self.allowed.lock().unwrap_or_else(PoisonError::into_inner) = names;
     }
 }
 
 impl Served for Running {
+    fn update(&self, port: &Port) -> bool {
+        let PortKind::E1000(to) = &port.kind else { return false };
+        let fixed = |p: &E1000Port| (p.socket.clone(), p.mac, p.csb);
+        let can = fixed(to) == fixed(&self.made);
+        if can {
+            self.set(to);
+            tracing::info!(port = port.name, "changed; a VM that is there stays");
+        }
+        can
+    }
+
     fn about(&self) -> About {
         let (d, bus) = (&self.shared.device, &self.shared.bus);
         let (figures, c) = (d.interrupts(), bus.counters());

@@ -31,8 +31,6 @@ pub struct Serving {
     pub shared: Arc<Shared>,
     /// The port's place.
     pub site: Site,
-    /// Longest packet for the guest.
-    pub mtu: Option<u32>,
 }
 
 /// Whoever is at the socket as the switch names them.
@@ -107,7 +105,7 @@ impl Serving {
         let client = self.server.peer().map(client);
         let opened = Opened {
             ingress: vec![Box::new(E1000Ingress::new(self.shared.clone()))],
-            egress: Arc::new(E1000Egress::new(self.shared.clone(), self.mtu)),
+            egress: Arc::new(E1000Egress::new(self.shared.clone())),
             keep: Vec::new(),
         };
         let pid = client.map(|c| c.pid);

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use valecast_ring::notify;
 
@@ -32,6 +32,8 @@ pub struct Shared {
     polled: AtomicBool,
     /// Moderated interrupts that the timer raised.
     pub timed: AtomicU64,
+    /// Longest packet for the guest; 0: the chip's longest.
+    pub mtu: AtomicU32,
 }
 
 impl Shared {
@@ -48,6 +50,7 @@ impl Shared {
             timer: Timer::new()?,
             polled: AtomicBool::new(false),
             timed: AtomicU64::new(0),
+            mtu: AtomicU32::new(0),
         })
     }
 

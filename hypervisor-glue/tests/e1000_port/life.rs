@@ -145,3 +145,36 @@ fn longer_packets_than_the_mtu_are_not_delivered() {
     assert_eq!(vm.next(), frame(0xff, 1, 1, 1018));
     assert_eq!(rig.port("vm").out_drops["too_big"], 1);
 }
+
+/// Keys that no guest sees change under a living VM; for others the port is made anew.
+#[test]
+fn keys_change_under_a_living_vm() {
+    let rig = Rig::new("", &[("vm", VM), ("a", RING)]);
+    let (mut vm, mut client) = (rig.vm("vm", Options::default()), rig.client("a"));
+    let change = |keys: &str| {
+        let port = parse_port("test.toml", &format!("name = \"vm\"\n{VM}\n{keys}")).unwrap();
+        rig.daemon.with("v", |s| s.replace_port(port)).unwrap().unwrap();
+    };
+    let mut number = 0;
+    let mut crosses = |vm: &mut crate::vm::Vm, client: &mut Client, len: usize| {
+        number += 1;
+        let f = frame(0xff, 1, number, len);
+        client.send(&f);
+        f == vm.next()
+    };
+    assert!(crosses(&mut vm, &mut client, 1500));
+    change("itr = 400\nmoderation = false\ntx_idle_polls = 9\noverflow = \"backpressure\"\nmtu = 600");
+    assert_eq!(rig.port("vm").state, "up", "the VM stays");
+    assert!(crosses(&mut vm, &mut client, 600 + 18), "as long as it may be");
+    client.send(&frame(0xff, 1, 999, 600 + 19));
+    rig.until("one byte more is too long", "vm", |p| p.out_drops.get("too_big") == Some(&1));
+    change("mtu = 9000\nallow_users = [\"12345\"]");
+    assert!(crosses(&mut vm, &mut client, 1500), "and back");
+    let mut second = UnixStream::connect(rig.vm_socket("vm")).unwrap();
+    second.set_read_timeout(Some(DEADLINE)).unwrap();
+    assert_eq!(second.read(&mut [0]).unwrap(), 0, "it is not let in");
+    assert_eq!(rig.counter("vm", "vms"), 1);
+    change("csb = true");
+    rig.until("another card", "vm", |p| p.state == "waiting");
+    assert_eq!(rig.at_rest("vm").device["vms"], 0);
+}

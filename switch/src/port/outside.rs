@@ -33,6 +33,12 @@ pub trait Kind: Send + Sync {
 pub trait Served: Send {
     /// What there is to know about the port, whether anybody is there or not.
     fn about(&self) -> About;
+
+    /// Takes other keys of its kind while it goes on serving, so that whoever is there stays. `false`, and nothing has
+    /// changed: some key is not one that can change so. Called with the daemon's state locked.
+    fn update(&self, _port: &Port) -> bool {
+        false
+    }
 }
 
 /// The kinds that a daemon knows beside its own.

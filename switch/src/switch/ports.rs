@@ -294,10 +294,15 @@ impl Switch {
         }
     }
 
-    /// Replaces a port by another of the same name.
+    /// Replaces a port by another of the same name, unless the one that is there takes the change as it is.
     pub fn replace_port(&mut self, cfg: Port) -> Result<(), SwitchError> {
         let name = cfg.name.clone();
         let Some(old) = self.ports.get(&name) else { return Err(self.missing(&name)) };
+        if old.cfg.kind.name() == cfg.kind.name() && old.serving.as_ref().is_some_and(|s| s.port.update(&cfg))
+        {
+            self.caps_changed();
+            return self.update_port(cfg);
+        }
         let (old_cfg, temporary) = (old.cfg.clone(), old.temporary);
         let (groups, mirrors, statics) =
             (std::mem::take(&mut self.groups), self.mirrors.clone(), self.statics());
