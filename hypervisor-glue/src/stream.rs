@@ -52,6 +52,24 @@ pub enum Fill {
     End,
 }
 
+/// Why the other side of a connection is no more.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// It closed the connection.
+    Closed,
+    /// What it sent makes no sense.
+    Broken(String),
+}
+
+impl From<Errno> for Gone {
+    fn from(e: Errno) -> Self {
+        match e {
+            Errno::ECONNRESET | Errno::EPIPE => Self::Closed,
+            e => Self::Broken(e.to_string()),
+        }
+    }
+}
+
 /// Descriptors and the place in the stream of the last byte that they came with.
 #[derive(Debug, Default)]
 struct Pending {

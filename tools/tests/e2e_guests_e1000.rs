@@ -4,23 +4,12 @@ mod harness;
 
 use harness::guests::{
     Guest, Qemu, VLAN, bytes_per_frame, carrier, carry_tcp, carry_udp, counter, guest_ping_exact,
-    need_guests, udp_losses, up, vm_socket,
+    need_guests, udp_losses, up, vale0, vm_socket,
 };
 use harness::{Daemon, assert_books, drops, settle};
 
-const SWITCH: &str = r#"
-run_dir = "{run}"
-[[switch]]
-name = "vale0"
-[[switch.port]]
-name = "a"
-kind = "e1000"
-mtu = 9000
-[[switch.port]]
-name = "b"
-kind = "e1000"
-mtu = 9000
-"#;
+const PORTS: [(&str, &str); 2] =
+    [("a", "kind = \"e1000\"\nmtu = 9000"), ("b", "kind = \"e1000\"\nmtu = 9000")];
 
 fn boot(daemon: &Daemon) -> [Guest; 2] {
     let guest = |name: &str| {
@@ -38,7 +27,7 @@ fn two_stock_guests_talk() {
     if !need_guests("two_stock_guests_talk", &[]) {
         return;
     }
-    let daemon = Daemon::start(SWITCH);
+    let daemon = vale0("", &PORTS);
     let [mut a, mut b] = boot(&daemon);
     for guest in [&mut a, &mut b] {
         assert!(guest.ok("ethtool -i eth0").contains("driver: e1000\n"));
@@ -72,12 +61,18 @@ fn pings(a: &mut Guest, b: &mut Guest) {
 
 /// With segmentation by the card large segments go through the switch whole; without it, none do.
 fn tcp(daemon: &Daemon, a: &mut Guest, b: &mut Guest) {
+    let sent = || ["tx_frames", "tx_by_reference"].map(|what| daemon.device_counter("a", what));
+    let before = sent();
     let whole = bytes_per_frame(daemon, "a", || {
         let run = carry_tcp(a, b, "10.77.0.2", "-n 8M");
         println!("TCP: {run:?}");
         assert!(run.bytes > 1 << 20, "{run:?}");
     });
     assert!(whole > 2000, "segments did not enter whole: {whole} bytes");
+    let [frames, by_reference] = std::array::from_fn(|i| sent()[i] - before[i]);
+    println!("{by_reference} of {frames} frames were copied once");
+    // Those to be padded are not.
+    assert!(by_reference * 10 > frames * 9, "{by_reference} of {frames} frames were copied once");
     // The stock driver segments no IPv6.
     assert!(carry_tcp(a, b, "fd77::2", "-n 8M").bytes > 1 << 20);
     a.ok("ethtool -K eth0 tso off");

@@ -3,21 +3,13 @@
 
 mod harness;
 
-use harness::guests::{Guest, Qemu, Uml, carrier, carry_tcp, guest_ping_exact, need_guests, up, vm_socket};
+use harness::guests::{
+    Guest, Qemu, Uml, VIRTIO, carrier, carry_tcp, guest_ping_exact, need_guests, up, vale0, vm_socket,
+};
 use harness::{Daemon, assert_books, wait_for};
 use nix::sys::signal::Signal;
 
-const SWITCH: &str = r#"
-run_dir = "{run}"
-[[switch]]
-name = "vale0"
-[[switch.port]]
-name = "a"
-kind = "e1000"
-[[switch.port]]
-name = "b"
-kind = "e1000"
-"#;
+const PORTS: [(&str, &str); 2] = [("a", "kind = \"e1000\""), ("b", "kind = \"e1000\"")];
 
 fn qemu(daemon: &Daemon, name: &str) -> Qemu {
     Qemu::new(name, "e1000").vfio_user(&vm_socket(daemon, name))
@@ -41,7 +33,7 @@ fn guests_come_and_go() {
     if !need_guests("guests_come_and_go", &[]) {
         return;
     }
-    let daemon = Daemon::start(SWITCH);
+    let daemon = vale0("", &PORTS);
     wait_for_state(&daemon, "a", "waiting");
     let [mut a, mut b] =
         Guest::boot([&|| Guest::start(&qemu(&daemon, "a")), &|| Guest::start(&qemu(&daemon, "b"))]);
@@ -97,7 +89,7 @@ fn a_guest_outlives_a_daemon_that_dies() {
     if !need_guests("a_guest_outlives_a_daemon_that_dies", &[]) {
         return;
     }
-    let mut daemon = Daemon::start(SWITCH);
+    let mut daemon = vale0("", &PORTS);
     let [mut a, mut unshared] = Guest::boot([&|| Guest::start(&qemu(&daemon, "a")), &|| {
         Guest::start(&qemu(&daemon, "b").unshared())
     }]);
@@ -128,21 +120,8 @@ fn survives(guest: &mut Guest) {
     assert!(!log.contains("BUG:") && !log.contains("Oops"), "{log}");
 }
 
-const VHOST: &str = r#"
-run_dir = "{run}"
-[[switch]]
-name = "vale0"
-[[switch.port]]
-name = "q"
-kind = "vhost-user"
-queues = 2
-[[switch.port]]
-name = "u"
-kind = "vhost-user"
-"#;
-
-const VIRTIO: &str = "failover,net_failover,virtio,virtio_ring,virtio_pci_legacy_dev,virtio_pci_modern_dev,\
-                      virtio_pci,virtio_net";
+const VHOST_PORTS: [(&str, &str); 2] =
+    [("q", "kind = \"vhost-user\"\nqueues = 2"), ("u", "kind = \"vhost-user\"")];
 
 /// The same with virtio: QEMU with two processors and two pairs of queues, and User-Mode Linux.
 #[test]
@@ -150,7 +129,7 @@ fn virtio_guests_come_and_go() {
     if !need_guests("virtio_guests_come_and_go", &[]) {
         return;
     }
-    let mut daemon = Daemon::start(VHOST);
+    let mut daemon = vale0("", &VHOST_PORTS);
     let qemu = || {
         let two = Qemu::new("q", VIRTIO).with(&["-smp", "2"]);
         Guest::start(&two.vhost_user(&vm_socket(&daemon, "q"), 2))

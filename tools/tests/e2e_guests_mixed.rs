@@ -4,35 +4,20 @@
 mod harness;
 
 use harness::guests::{
-    Guest, Qemu, Uml, carry_tcp, carry_udp, frames_of, guest_ping_exact, need_guests, udp_losses, up,
-    vm_socket,
+    Guest, Qemu, Uml, VIRTIO, carry_tcp, carry_udp, frames_of, guest_ping_exact, need_guests, udp_losses, up,
+    vale0, vm_socket,
 };
 use harness::{Daemon, assert_books, drops, settle};
 
-const SWITCH: &str = r#"
-run_dir = "{run}"
-[[switch]]
-name = "vale0"
-[[switch.port]]
-name = "e"
-kind = "e1000"
-[[switch.port]]
-name = "v"
-kind = "vhost-user"
-[[switch.port]]
-name = "u"
-kind = "vhost-user"
-"#;
-
-const VIRTIO: &str = "failover,net_failover,virtio,virtio_ring,virtio_pci_legacy_dev,virtio_pci_modern_dev,\
-                      virtio_pci,virtio_net";
+const PORTS: [(&str, &str); 3] =
+    [("e", "kind = \"e1000\""), ("v", "kind = \"vhost-user\""), ("u", "kind = \"vhost-user\"")];
 
 #[test]
 fn guests_of_three_kinds_talk() {
     if !need_guests("guests_of_three_kinds_talk", &[]) {
         return;
     }
-    let daemon = Daemon::start(SWITCH);
+    let daemon = vale0("", &PORTS);
     let [mut e, mut v, mut u] = Guest::boot([
         &|| Guest::start(&Qemu::new("e", "e1000").vfio_user(&vm_socket(&daemon, "e"))),
         &|| Guest::start(&Qemu::new("v", VIRTIO).vhost_user(&vm_socket(&daemon, "v"), 1)),

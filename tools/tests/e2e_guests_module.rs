@@ -5,26 +5,14 @@ mod harness;
 
 use harness::guests::{
     Guest, Qemu, VLAN, bytes_per_frame, carrier, carry_tcp, carry_udp, counter, guest_ping_exact,
-    need_guests, up, vm_socket,
+    need_guests, up, vale0, vm_socket,
 };
 use harness::{Daemon, assert_books, settle, wait_for};
 
-const SWITCH: &str = r#"
-run_dir = "{run}"
-[[switch]]
-name = "vale0"
-[[switch.port]]
-name = "a"
-kind = "e1000"
-csb = true
-mtu = 9000
-tx_idle_polls = 1000
-[[switch.port]]
-name = "b"
-kind = "e1000"
-csb = true
-mtu = 9000
-"#;
+const PORTS: [(&str, &str); 2] = [
+    ("a", "kind = \"e1000\"\ncsb = true\nmtu = 9000\ntx_idle_polls = 1000"),
+    ("b", "kind = \"e1000\"\ncsb = true\nmtu = 9000"),
+];
 
 fn load(guest: &mut Guest, address: &str, parameters: &str) {
     guest.run("rmmod valecast_e1000");
@@ -73,7 +61,7 @@ fn kicks_vanish_with_send_combining_and_the_csb() {
     if !need_guests("kicks_vanish_with_send_combining_and_the_csb", &[]) {
         return;
     }
-    let daemon = Daemon::start(SWITCH);
+    let daemon = vale0("", &PORTS);
     let guest = |name: &str| {
         let modules = format!("{VLAN},valecast_e1000:csb=0");
         Guest::start(&Qemu::new(name, &modules).vfio_user(&vm_socket(&daemon, name)))

@@ -12,6 +12,7 @@ use super::device::{Device, Peer};
 use super::server::{CLIENT, RESAMPLE};
 use super::session::Session;
 use super::stream::{Fill, Stream};
+pub use crate::stream::Gone;
 
 /// Receives from one client before others in the epoll set get their turn.
 const ROUNDS: usize = 16;
@@ -28,23 +29,6 @@ pub struct Connection {
     sent: usize,
     blocked: bool,
     resample: Option<Arc<OwnedFd>>,
-}
-
-/// Why a client is no more.
-pub enum Gone {
-    /// It closed the connection.
-    Closed,
-    /// What it sent makes no sense.
-    Broken(String),
-}
-
-impl From<Errno> for Gone {
-    fn from(e: Errno) -> Self {
-        match e {
-            Errno::ECONNRESET | Errno::EPIPE => Self::Closed,
-            e => Self::Broken(e.to_string()),
-        }
-    }
 }
 
 impl Connection {

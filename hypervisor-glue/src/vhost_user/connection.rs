@@ -9,6 +9,7 @@ use nix::sys::socket::{MsgFlags, send};
 use super::session::{Plug, Session};
 use super::wire::Stream;
 use crate::stream::Fill;
+pub use crate::stream::Gone;
 
 /// Receives before others in the epoll set get their turn.
 const ROUNDS: usize = 16;
@@ -19,24 +20,6 @@ pub struct Connection {
     sock: UnixStream,
     stream: Stream,
     out: Vec<u8>,
-}
-
-/// Why a front end is no more.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Gone {
-    /// It closed the connection.
-    Closed,
-    /// What it sent makes no sense.
-    Broken(String),
-}
-
-impl From<Errno> for Gone {
-    fn from(e: Errno) -> Self {
-        match e {
-            Errno::ECONNRESET | Errno::EPIPE => Self::Closed,
-            e => Self::Broken(e.to_string()),
-        }
-    }
 }
 
 impl Connection {

@@ -3,19 +3,21 @@
 //! Each frame comes behind a `virtio_net_hdr` with what is left to be done for it; with mergeable buffers it takes as
 //! many as it needs, else it must fit into one. Who gets which buffers is the [`Book`]'s business.
 
-use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use valecast_switch::frame::{Burst, Bytes, Entry, Frame, Piece, VnetHdr};
+use valecast_switch::frame::{Burst, Entry, Frame, VnetHdr};
 use valecast_switch::port::{Caps, Egress, Tally};
 
 use super::book::{Book, Fit, Place};
 use super::chain::{Bad, Use, walk};
 use super::queue::Queue;
 use super::ring::Ring;
-use crate::memory::{Direction, Fault, Snapshot};
-use crate::sys::mapping::HostSlice;
+use crate::memory::Snapshot;
+
+mod source;
+
+use source::Source;
 
 /// Longest header.
 const HEADER: usize = 12;
@@ -31,49 +33,6 @@ struct Receive {
 pub struct Receiver {
     queues: Vec<Receive>,
     caps: Caps,
-}
-
-/// Bytes to come: the header, and those of a frame.
-struct Source<'b> {
-    header: &'b [u8],
-    frame: Bytes<'b>,
-    /// Bytes copied.
-    done: usize,
-    /// Bytes in all.
-    len: usize,
-}
-
-impl Source<'_> {
-    fn left(&self) -> usize {
-        self.len - self.done
-    }
-
-    /// Copies as much as goes into `piece`.
-    fn copy(&mut self, piece: &HostSlice<'_>) {
-        let header = self.header.get(self.done..).unwrap_or_default();
-        let header = &header[..header.len().min(piece.len())];
-        let mut at = 0;
-        let mut put = |p: Piece| {
-            // SAFETY: the header is the caller's; pieces are readable as those of a frame of a burst are.
-            let written = unsafe { piece.write_from(at, p.at, p.len) };
-            debug_assert!(written);
-            at += p.len;
-            Ok::<_, Infallible>(())
-        };
-        let Ok(()) = put(Piece { at: header.as_ptr(), len: header.len() });
-        let from = self.done.saturating_sub(self.header.len());
-        let Ok(()) = self.frame.range(from, piece.len() - header.len(), put);
-        self.done += at;
-    }
-
-    /// Copies up to `len` bytes to a guest address.
-    fn put(&mut self, memory: &Snapshot, address: u64, len: u32) -> Result<u32, Fault> {
-        let want = (len as usize).min(self.left());
-        memory.each(address, want as u64, Direction::Write, |piece| {
-            self.copy(&piece);
-        })?;
-        Ok(want as u32)
-    }
 }
 
 impl Receive {
@@ -220,7 +179,7 @@ impl Receive {
         header[VnetHdr::LEN..].copy_from_slice(&((place.end - place.first) as u16).to_le_bytes());
         let len = self.queue.parts.features.header();
         let (header, frame) = (&header[..len], burst.bytes_of(f));
-        let mut source = Source { header, frame, done: 0, len: len + f.len() };
+        let mut source = Source::new(header, frame, f.len());
         let mut arrived = true;
         for pos in place.first..place.end {
             let b = self.book.buffer(pos);

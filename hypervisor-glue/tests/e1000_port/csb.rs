@@ -49,7 +49,7 @@ fn kicks_vanish_while_the_switch_is_awake() {
     let (mut client, mut vm) = (rig.client("a"), rig.vm("vm", WITH));
     assert_eq!(rig.port("vm").mode.as_deref(), Some("csb"));
     vm.send(&frame(0xff, 2, 0, 60));
-    client.receive();
+    client.wait();
     let need = |vm: &crate::vm::Vm| {
         let w = vm.ram.word32(WITH.base + offset_of!(Csb, host_need_txkick) as u64).unwrap();
         w.load(Ordering::SeqCst)
@@ -59,7 +59,7 @@ fn kicks_vanish_while_the_switch_is_awake() {
     assert!(before <= 2, "the start's, and one before the switch had looked: {before}");
     for n in 0..2000 {
         vm.send(&frame(1, 2, n, 60));
-        assert_eq!(client.receive()[14..18], n.to_be_bytes());
+        assert_eq!(client.wait()[14..18], n.to_be_bytes());
     }
     let (kicks, sleeps) = (rig.counter("vm", "tx_kicks"), rig.counter("vm", "csb_tx_sleeps"));
     // Only a machine that stands still for ten seconds lets the worker sleep.
@@ -76,7 +76,7 @@ fn a_sleeping_switch_is_kicked() {
     for n in 0..50 {
         let sleeps = rig.counter("vm", "csb_tx_sleeps");
         vm.send(&frame(0xff, 2, n, 60));
-        assert_eq!(client.receive()[14..18], n.to_be_bytes());
+        assert_eq!(client.wait()[14..18], n.to_be_bytes());
         rig.until("the switch sleeps", "vm", |p| p.device["csb_tx_sleeps"] > sleeps);
     }
     let (kicks, sleeps) = (rig.counter("vm", "tx_kicks"), rig.counter("vm", "csb_tx_sleeps"));

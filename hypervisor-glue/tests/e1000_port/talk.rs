@@ -23,7 +23,7 @@ fn a_guest_and_a_ring_client_play_ping_pong() {
     for n in 0..300u32 {
         let f = frame(2, 1, n, 60 + (n as usize * 7) % 1450);
         assert!(vm.send(&f).is_empty());
-        assert_eq!(client.receive(), f, "{n}: guest to client");
+        assert_eq!(client.wait(), f, "{n}: guest to client");
         let f = frame(1, 2, n, 60 + (n as usize * 5) % 1450);
         client.send(&f);
         assert_eq!(vm.receive(1), [f], "{n}: client to guest");
@@ -161,7 +161,7 @@ fn checksums_and_segments_for_a_ring_client() {
     assert!(vm.try_send(&big));
     let mut got = Vec::new();
     for k in 0..4 {
-        let f = client.receive();
+        let f = client.wait();
         let packet = etherparse::SlicedPacket::from_ethernet(&f).unwrap();
         let Some(etherparse::NetSlice::Ipv4(ip)) = &packet.net else { panic!("no IPv4") };
         assert_eq!(ip.header().header_checksum(), ip.header().to_header().calc_header_checksum(), "{k}");
@@ -183,5 +183,5 @@ fn checksums_and_segments_for_a_ring_client() {
     one[40..42].copy_from_slice(&(pseudo as u16).to_be_bytes());
     big = Send { bytes: &one, checksum: Some((34, 40)), ..Send::default() };
     assert!(vm.try_send(&big));
-    assert_eq!(client.receive(), right);
+    assert_eq!(client.wait(), right);
 }

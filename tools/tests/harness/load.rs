@@ -85,6 +85,32 @@ pub struct Iperf {
     pub lost: u64,
 }
 
+impl Iperf {
+    /// What the JSON of a TCP client says.
+    #[track_caller]
+    pub fn tcp(json: &Value) -> Self {
+        Self::read(&json["end"]["sum_received"], false)
+    }
+
+    /// Of a UDP client.
+    #[track_caller]
+    pub fn udp(json: &Value) -> Self {
+        Self::read(&json["end"]["sum"], true)
+    }
+
+    #[track_caller]
+    fn read(sum: &Value, packets: bool) -> Self {
+        let number = |key: &str| sum[key].as_u64().unwrap_or_else(|| panic!("no {key} in {sum}"));
+        let of_packets = |key: &str| if packets { number(key) } else { 0 };
+        Self {
+            bits_per_second: sum["bits_per_second"].as_f64().expect("rate"),
+            bytes: number("bytes"),
+            packets: of_packets("packets"),
+            lost: of_packets("lost_packets"),
+        }
+    }
+}
+
 /// An iperf3 server that waits for one client.
 #[track_caller]
 pub fn iperf3_server(at: &Netns) -> Background {
@@ -117,10 +143,7 @@ fn iperf3_json(from: &Netns, args: &[&str]) -> Value {
 #[track_caller]
 pub fn iperf3_tcp(from: &Netns, to: &Netns, address: &str, seconds: u32) -> Iperf {
     let _server = iperf3_server(to);
-    let json = iperf3_json(from, &[address, "-t", &seconds.to_string()]);
-    let sum = &json["end"]["sum_received"];
-    let bytes = sum["bytes"].as_u64().expect("bytes");
-    Iperf { bits_per_second: sum["bits_per_second"].as_f64().expect("rate"), bytes, packets: 0, lost: 0 }
+    Iperf::tcp(&iperf3_json(from, &[address, "-t", &seconds.to_string()]))
 }
 
 /// UDP at a rate such as `200M` for so many seconds.
@@ -128,15 +151,7 @@ pub fn iperf3_tcp(from: &Netns, to: &Netns, address: &str, seconds: u32) -> Iper
 pub fn iperf3_udp(from: &Netns, to: &Netns, address: &str, rate: &str, seconds: u32) -> Iperf {
     let _server = iperf3_server(to);
     // As roomy a socket buffer as a stock kernel allows: the receiver may be descheduled for a while.
-    let json = iperf3_json(from, &[address, "-u", "-b", rate, "-w", "200K", "-t", &seconds.to_string()]);
-    let sum = &json["end"]["sum"];
-    let number = |key: &str| sum[key].as_u64().unwrap_or_else(|| panic!("no {key} in {sum}"));
-    Iperf {
-        bits_per_second: sum["bits_per_second"].as_f64().expect("rate"),
-        bytes: number("bytes"),
-        packets: number("packets"),
-        lost: number("lost_packets"),
-    }
+    Iperf::udp(&iperf3_json(from, &[address, "-u", "-b", rate, "-w", "200K", "-t", &seconds.to_string()]))
 }
 
 /// UDP through the switch, of which the switch loses nothing, neither silently nor by its own count. What the

@@ -11,6 +11,17 @@ use crate::harness::{DEADLINE, Daemon, Iperf, settle};
 /// The modules that VLAN devices need.
 pub const VLAN: &str = "llc,stp,mrp,garp,8021q";
 
+/// The modules of virtio-net over PCI.
+pub const VIRTIO: &str = "failover,net_failover,virtio,virtio_ring,virtio_pci_legacy_dev,virtio_pci_modern_dev,\
+                          virtio_pci,virtio_net";
+
+/// A daemon with the switch `vale0`: its keys, and its ports' names and keys.
+pub fn vale0(keys: &str, ports: &[(&str, &str)]) -> Daemon {
+    let ports = ports.iter().map(|(name, keys)| format!("[[switch.port]]\nname = {name:?}\n{keys}\n"));
+    let ports: String = ports.collect();
+    Daemon::start(&format!("run_dir = \"{{run}}\"\n[[switch]]\nname = \"vale0\"\n{keys}\n{ports}"))
+}
+
 /// Brings a guest's card up with an address.
 #[track_caller]
 pub fn up(guest: &mut Guest, address: &str) {
@@ -72,25 +83,14 @@ pub fn iperf3_to(from: &mut Guest, to: &str, more: &str) -> Value {
 #[track_caller]
 pub fn carry_tcp(from: &mut Guest, to: &mut Guest, address: &str, more: &str) -> Iperf {
     iperf3_serve(to);
-    let json = iperf3_to(from, address, more);
-    let sum = &json["end"]["sum_received"];
-    let bytes = sum["bytes"].as_u64().expect("bytes");
-    Iperf { bits_per_second: sum["bits_per_second"].as_f64().expect("rate"), bytes, packets: 0, lost: 0 }
+    Iperf::tcp(&iperf3_to(from, address, more))
 }
 
 /// UDP from one guest to another.
 #[track_caller]
 pub fn carry_udp(from: &mut Guest, to: &mut Guest, address: &str, more: &str) -> Iperf {
     iperf3_serve(to);
-    let json = iperf3_to(from, address, &format!("-u {more}"));
-    let sum = &json["end"]["sum"];
-    let number = |key: &str| sum[key].as_u64().unwrap_or_else(|| panic!("no {key} in {sum}"));
-    Iperf {
-        bits_per_second: sum["bits_per_second"].as_f64().expect("rate"),
-        bytes: number("bytes"),
-        packets: number("packets"),
-        lost: number("lost_packets"),
-    }
+    Iperf::udp(&iperf3_to(from, address, &format!("-u {more}")))
 }
 
 /// All counters of `ethtool -S`.

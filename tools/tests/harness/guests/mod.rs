@@ -17,8 +17,8 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 pub use load::{
-    VLAN, bytes_per_frame, carrier, carry_tcp, carry_udp, counter, ethtool_counters, frames_of,
-    guest_ping_exact, iperf3_serve, iperf3_to, udp_counter, udp_losses, up, vm_socket,
+    VIRTIO, VLAN, bytes_per_frame, carrier, carry_tcp, carry_udp, counter, ethtool_counters, frames_of,
+    guest_ping_exact, iperf3_serve, iperf3_to, udp_counter, udp_losses, up, vale0, vm_socket,
 };
 pub use qemu::{Qemu, bare};
 pub use shell::Ran;
