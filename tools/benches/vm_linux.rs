@@ -9,7 +9,7 @@ mod harness;
 
 use std::path::Path;
 
-use harness::guests::{Guest, Qemu, VLAN, iperf3_serve, iperf3_to, need_guests, up, vm_socket};
+use harness::guests::{Guest, Qemu, VIRTIO, VLAN, iperf3_serve, iperf3_to, need_guests, up, vm_socket};
 use harness::{Daemon, Netns, iperf3_server, settle};
 use serde_json::Value;
 
@@ -17,7 +17,6 @@ use serde_json::Value;
 const SIZES: [u32; 2] = [18, 1460];
 const GUEST: &str = "10.77.0.2";
 const HOST: &str = "10.77.0.3";
-const VIRTIO: &str = "failover,net_failover,virtio,virtio_ring,virtio_pci_legacy_dev,virtio_pci_modern_dev,virtio_pci,virtio_net";
 
 /// A row of the tables.
 struct Mode {
