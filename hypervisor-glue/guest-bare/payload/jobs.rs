@@ -1,7 +1,7 @@
 //! What the monitor asks for.
 
-use valecast_guest::driver::{Driver, Frame, Send};
 use valecast_guest::dma::{Dma, Unmapped};
+use valecast_guest::driver::{Driver, Frame, Send};
 use valecast_guest::mailbox::{Job, Mailbox, Role};
 
 use crate::machine::{Machine, ticks};

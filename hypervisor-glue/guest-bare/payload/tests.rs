@@ -48,7 +48,9 @@ const TESTS: [(&str, Test); 16] = [
     ("interrupt causes are set, masked, read and cleared", causes),
     ("data descriptors loop back", |c, m| loops(c, m, Options::default())),
     ("legacy descriptors loop back", |c, m| loops(c, m, Options { legacy: true, ..Options::default() })),
-    ("Send Combining loses nothing", |c, m| loops(c, m, Options { send_combining: true, ..Options::default() })),
+    ("Send Combining loses nothing", |c, m| {
+        loops(c, m, Options { send_combining: true, ..Options::default() })
+    }),
     ("the CSB loses nothing", |c, m| loops(c, m, Options { csb: true, ..Options::default() })),
     ("checksums are put in", offload::checksums),
     ("segments of IPv4 are good packets", |c, m| offload::segments(c, m, false)),
@@ -102,7 +104,10 @@ const LIVELY: [u32; 11] = [
 
 fn plain() -> impl Iterator<Item = (&'static regs::Register, u32)> {
     let quiet = |r: &&regs::Register| {
-        r.kind == regs::Kind::Plain && !LIVELY.contains(&r.at) && !r.name.starts_with("CSB") && r.at != regs::TIDV
+        r.kind == regs::Kind::Plain
+            && !LIVELY.contains(&r.at)
+            && !r.name.starts_with("CSB")
+            && r.at != regs::TIDV
     };
     regs::TABLE.iter().filter(quiet).flat_map(|r| (0..r.words).map(move |i| (r, r.at + 4 * i)))
 }

@@ -28,7 +28,11 @@ pub fn loops(card: &mut Registers, ram: &Ram, o: Options) -> Result<(), Wrong> {
             b[..14].copy_from_slice(&[0x52, 0x54, 0, 0, 0, 1, 0x52, 0x54, 0, 0, 0, 2, 0x88, 0xb5]);
             b[14..16].copy_from_slice(&sent.to_be_bytes());
             let len = 60 + usize::from(sent);
-            if d.send(card, ram, &Send { bytes: &b[..len], split: usize::from(sent % 3) * 20, ..Send::default() })? {
+            if d.send(
+                card,
+                ram,
+                &Send { bytes: &b[..len], split: usize::from(sent % 3) * 20, ..Send::default() },
+            )? {
                 sent += 1;
             }
         }

@@ -19,7 +19,8 @@ const LONGEST: usize = ETHERNET + 40 + TCP + PAYLOAD;
 
 /// The ones' complement sum of the big-endian words of `b`.
 fn sum(b: &[u8]) -> u32 {
-    let mut sum: u32 = b.chunks(2).map(|w| u32::from(w[0]) << 8 | w.get(1).map_or(0, |l| u32::from(*l))).sum();
+    let mut sum: u32 =
+        b.chunks(2).map(|w| u32::from(w[0]) << 8 | w.get(1).map_or(0, |l| u32::from(*l))).sum();
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
@@ -99,7 +100,14 @@ pub fn segments(card: &mut Registers, ram: &Ram, v6: bool) -> Result<(), Wrong> 
     b[l4 + 16..l4 + 18].copy_from_slice(&(pseudo as u16).to_be_bytes());
     b[headers..].iter_mut().zip(0u32..).for_each(|(x, n)| *x = (n * 7 % 251) as u8);
     let total = headers + PAYLOAD;
-    let s = Segmentation { l3: ETHERNET as u8, l4: l4 as u8, header: headers as u8, mss: MSS as u16, v6, udp: false };
+    let s = Segmentation {
+        l3: ETHERNET as u8,
+        l4: l4 as u8,
+        header: headers as u8,
+        mss: MSS as u16,
+        v6,
+        udp: false,
+    };
     let send = Send { bytes: &b[..total], segments: Some(s), ..Send::default() };
     let mut d = Driver::start(card, ram, options(Options::default()))?;
     let mut done = 0;
@@ -114,7 +122,11 @@ pub fn segments(card: &mut Registers, ram: &Ram, v6: bool) -> Result<(), Wrong> 
             expect("IPv4's number", word(ETHERNET + 4), 0x1234 + (done / MSS) as u32)?;
             expect("IPv4's sum", sum(&got[ETHERNET..l4]), 0xffff)?;
         }
-        expect("the sequence number", word(l4 + 4) << 16 | word(l4 + 6), 0xffff_ff00u32.wrapping_add(done as u32))?;
+        expect(
+            "the sequence number",
+            word(l4 + 4) << 16 | word(l4 + 6),
+            0xffff_ff00u32.wrapping_add(done as u32),
+        )?;
         expect("the flags", u32::from(got[l4 + 13]), if done + part == PAYLOAD { 0x19 } else { 0x10 })?;
         let over = add(add(sum(&got[addresses.clone()]), 6), (TCP + part) as u32);
         expect("TCP's sum", add(over, sum(&got[l4..])), 0xffff)?;
