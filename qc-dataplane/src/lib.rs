@@ -20,8 +20,8 @@
 
 pub mod address;
 pub mod control;
-pub mod endpoint;
 pub mod controller;
+pub mod endpoint;
 pub mod graph;
 pub mod load;
 pub mod partition;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+type BySite = BTreeMap<String, Value>;
+
 /// What nothing should need, on any machine.
 const LONG: Duration = Duration::from_secs(60);
 
@@ -26,12 +28,12 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// Plans by site, and the last report of each.
 #[derive(Clone, Default)]
-struct Controller(Arc<Mutex<(BTreeMap<String, Value>, BTreeMap<String, Value>)>>);
+struct Controller(Arc<Mutex<(BySite, BySite)>>);
 
 impl Controller {
     fn start(socket: &Path) -> Self {
         let me = Self::default();
-        let listener = UnixListener::bind(socket).unwrap();
+        let listener = UnixListener::bind(socket).expect("bind the controller's socket");
         let serving = me.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -51,10 +53,17 @@ impl Controller {
         let site = path.split('/').nth(3)?.to_owned();
         let generation = report["generation"].clone();
         let wait = Duration::from_millis(report["wait_ms"].as_u64()?);
-        self.0.lock().unwrap().1.insert(site.clone(), report);
+        self.0.lock().expect("not poisoned").1.insert(site.clone(), report);
         let until = Instant::now() + wait;
         let plan = loop {
-            let plan = self.0.lock().unwrap().0.get(&site).filter(|p| p["generation"] != generation).cloned();
+            let plan = self
+                .0
+                .lock()
+                .expect("not poisoned")
+                .0
+                .get(&site)
+                .filter(|p| p["generation"] != generation)
+                .cloned();
             if plan.is_some() || Instant::now() > until {
                 break plan.unwrap_or(json!({ "generation": generation, "trees": [], "incoming": [] }));
             }
@@ -65,11 +74,11 @@ impl Controller {
     }
 
     fn plan(&self, site: &str, plan: Value) {
-        self.0.lock().unwrap().0.insert(site.to_owned(), plan);
+        self.0.lock().expect("not poisoned").0.insert(site.to_owned(), plan);
     }
 
     fn report(&self, site: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let found = || self.0.lock().unwrap().1.get(site).filter(|r| is(r)).cloned();
+        let found = || self.0.lock().expect("not poisoned").1.get(site).filter(|r| is(r)).cloned();
         wait_for(&format!("report of site {site}"), found)
     }
 }
@@ -92,11 +101,11 @@ fn head(from: &mut impl BufRead) -> Option<(String, usize)> {
 }
 
 fn ask(socket: &Path, method: &str, path: &str) -> Value {
-    let mut stream = UnixStream::connect(socket).unwrap();
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut stream = UnixStream::connect(socket).expect("somebody listens");
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("ask");
     let mut all = String::new();
-    stream.read_to_string(&mut all).unwrap();
-    let (_, body) = all.split_once("\r\n\r\n").unwrap();
+    stream.read_to_string(&mut all).expect("an answer");
+    let (_, body) = all.split_once("\r\n\r\n").expect("head and body");
     serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {all}"))
 }
 
@@ -112,7 +121,7 @@ impl Daemon {
             .arg(file)
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
+            .expect("start the daemon");
         let me = Self { child, run: run.to_owned() };
         for site in ["a", "b"] {
             wait_for("socket of the site", || UnixStream::connect(me.socket(site)).ok());
@@ -127,8 +136,8 @@ impl Daemon {
     fn groups(&self, switch: &str) -> Vec<String> {
         let socket = self.run.join(format!("{switch}.sock"));
         let answer = ask(&socket, "GET", &format!("/v1/switches/{switch}/groups"));
-        let groups = answer["groups"].as_array().unwrap().iter();
-        groups.map(|g| g["name"].as_str().unwrap().to_owned()).collect()
+        let groups = answer["groups"].as_array().expect("a list").iter();
+        groups.map(|g| g["name"].as_str().expect("a name").to_owned()).collect()
     }
 }
 
@@ -202,10 +211,13 @@ fn a_file_with_wrong_sites_is_refused_with_all_mistakes() {
     let file = dir.path().join("sites.toml");
     let wrong = text(dir.path()).replace("to = \"b\"", "to = \"a\"").replace("flood = false\n", "");
     std::fs::write(&file, wrong).unwrap();
-    let out = Command::new(env!("CARGO_BIN_EXE_valecast")).args(["run", "--check"]).arg(&file).output().unwrap();
+    let out =
+        Command::new(env!("CARGO_BIN_EXE_valecast")).args(["run", "--check"]).arg(&file).output().unwrap();
     let said = String::from_utf8(out.stderr).unwrap();
     assert_eq!(out.status.code(), Some(2), "{said}");
-    for mistake in ["links to itself", "port \"to-b\" is a link and floods", "leads to site \"b\", not to \"a\""] {
+    for mistake in
+        ["links to itself", "port \"to-b\" is a link and floods", "leads to site \"b\", not to \"a\""]
+    {
         assert!(said.contains(mistake), "{said}");
     }
 }

@@ -33,7 +33,7 @@ fn ask(socket: &Path, method: &str, path: &str, body: &Value) -> Option<(u16, Va
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let length =
         head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    (length == Some(body.len())).then(|| ())?;
+    (length == Some(body.len())).then_some(())?;
     Some((head[9..12].parse().ok()?, serde_json::from_str(body).ok()?))
 }
 
@@ -76,7 +76,7 @@ impl Site {
                     continue;
                 };
                 assert_eq!(status, 200, "{body}");
-                let next: SitePlan = serde_json::from_value(body).unwrap();
+                let next: SitePlan = serde_json::from_value(body).expect("a plan");
                 assert!(next.generation >= plan.generation, "the generation of {name} fell");
                 if next.generation == plan.generation {
                     assert_eq!(next, plan, "{name}: another plan of one generation");
@@ -105,7 +105,7 @@ impl Site {
     /// How many plans it got.
     fn stop(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap()
+        self.thread.take().expect("it was started").join().expect("it did not panic")
     }
 }
 
@@ -116,18 +116,18 @@ struct Controller {
 
 impl Controller {
     fn new(more: &str) -> Self {
-        let dir = TempDir::with_prefix("valecast-qc-").unwrap();
+        let dir = TempDir::with_prefix("valecast-qc-").expect("a directory");
         std::fs::write(
             dir.path().join("te.toml"),
             format!("state_dir = \"state\"\nsocket = \"qc-controller.sock\"\n{more}"),
         )
-        .unwrap();
+        .expect("write te.toml");
         let child = Self::spawn(dir.path());
         Self { dir, child }
     }
 
     fn spawn(dir: &Path) -> Child {
-        let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
+        let log = File::options().create(true).append(true).open(dir.join("log")).expect("open the log");
         let mut command = Command::new(VALECAST);
         command
             .args(["qc", "serve"])
@@ -135,7 +135,7 @@ impl Controller {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        command.spawn().unwrap()
+        command.spawn().expect("start the controller")
     }
 
     fn socket(&self) -> PathBuf {
@@ -144,8 +144,8 @@ impl Controller {
 
     /// SIGKILL, and up again.
     fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.kill().expect("kill the controller");
+        self.child.wait().expect("wait for the controller");
         self.child = Self::spawn(self.dir.path());
     }
 
@@ -168,7 +168,7 @@ impl Controller {
     fn run(&self, words: &[&str]) -> Output {
         let mut command = Command::new(VALECAST);
         command.arg("qc").args(words).arg("--run-dir").arg(self.dir.path());
-        command.output().unwrap()
+        command.output().expect("run valecast")
     }
 
     fn log(&self) -> String {
@@ -180,7 +180,7 @@ impl Controller {
         let all = EDGE.into_iter().chain(["hub"]).map(|name| Site::start(&socket, name)).collect();
         while self.get("/v1/overview")["sites"]
             .as_array()
-            .unwrap()
+            .expect("an answer")
             .iter()
             .filter(|s| s["state"] == "up")
             .count()
@@ -200,12 +200,13 @@ impl Controller {
             }
             let done = json!({"have": status["bytes"], "rate": 0, "state": "verified"});
             let tree = |t: &Value| {
-                let receivers = vec![done.clone(); t["receivers"].as_array().unwrap().len()];
+                let receivers = vec![done.clone(); t["receivers"].as_array().expect("receivers").len()];
                 json!({"tree": t["tree"], "residual": 0, "receivers": receivers})
             };
-            let trees: Vec<Value> = status["trees"].as_array().unwrap().iter().map(tree).collect();
-            let served: usize = trees.iter().map(|t| t["receivers"].as_array().unwrap().len()).sum();
-            let all = served == status["receivers"].as_array().unwrap().len();
+            let trees: Vec<Value> = status["trees"].as_array().expect("trees").iter().map(tree).collect();
+            let served: usize =
+                trees.iter().map(|t| t["receivers"].as_array().expect("receivers of a tree").len()).sum();
+            let all = served == status["receivers"].as_array().expect("receivers of a transfer").len();
             let ended = if all { json!("complete") } else { Value::Null };
             let progress = json!({"session": id, "trees": trees, "ended": ended});
             self.ask("POST", &format!("/v1/transfers/{id}/progress"), &progress);
@@ -336,7 +337,9 @@ fn commands_show_and_change() {
     assert_eq!(controller.run(&["status", "7"]).status.code(), Some(1));
     // What is wrong is said, and is the exit status. It is the first thing that is, as all sites are gone.
     assert_eq!(controller.run(&["status"]).status.code(), Some(0));
-    sites.into_iter().for_each(|s| drop(s.stop()));
+    for site in sites {
+        site.stop();
+    }
     loop {
         let status = controller.run(&["status"]);
         if status.status.code() == Some(1) {

@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use valecast_config::default_run_dir;
 use valecast_qc_dataplane::controller::connect::{Keys, Place};
+use valecast_switch::api::client as http;
 
 use crate::ctl::client::Failure;
-use crate::ctl::http;
 
 /// How long a controller may think.
 const PATIENCE: Duration = Duration::from_secs(60);
