@@ -1,4 +1,5 @@
 use super::*;
+use crate::e1000::desc::TX_STATUS;
 use crate::e1000::device::Settings;
 use crate::e1000::dma::Dma;
 use crate::e1000::guest::rig::{Rig, Sent, bytes_of};
