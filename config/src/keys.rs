@@ -110,7 +110,7 @@ section! { SWITCH "[[switch]]" "One switch." {
 
 section! { PORT "[[switch.port]]" "One port; these keys go with every kind." {
     "name": "name" = "required", "Unique in the switch; 1 to 15 of A-Z a-z 0-9 _ . -";
-    "kind": "\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\", \"netmap\", \"e1000\" or \"vhost-user\"" = "required", "What the port connects to.";
+    "kind": "\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\", \"netmap\", \"e1000\", \"vhost-user\" or \"vxlan\"" = "required", "What the port connects to.";
     "overflow": "\"drop\" or \"backpressure\"" = "(`\"drop\"`; `\"backpressure\"` for pcap)", "Without room, frames for this port are dropped and counted, or wait with their sender.";
     "mac_limit": "0..=4194304" = "0", "Most addresses learned on this port; 0 is no limit of its own.";
     "allowed_macs": "array of MAC addresses" = "[]", "Source addresses the port may send from; empty allows any.";
@@ -215,6 +215,16 @@ section! { VHOST_USER "[[switch.port]]" kind "vhost-user" "A virtio-net device i
     "allow_groups": "array of names or numbers" = "[]", "Groups whose members' VMs may open the port.";
 }}
 
+section! { VXLAN "[[switch.port]]" kind "vxlan" "A tunnel to another host: VXLAN over UDP (RFC 7348)." {
+    "remote": "\"address\" or \"address:port\"" = "required", "The other end; only frames from this address are taken, from any port of it. The port is where frames go, 4789 by default.";
+    "vni": "0..=16777215" = "required", "Number of the network; only frames of it are taken.";
+    "local": "\"address\" or \"address:port\"" = "(port 4789 of every address)", "Where to listen; several vxlan ports may listen there, each for its own `remote` and `vni`.";
+    "mtu": "68..=65477" = "(what a datagram holds)", "Longest IP packet that is sent.";
+    "netns": "name or absolute path" = "none", "Network namespace of the sockets: a name under `/run/netns`, or a path; none: the daemon's.";
+    "ttl": "1..=255" = "(the kernel's)", "TTL or hop limit of the datagrams.";
+    "dont_fragment": "true or false" = "false", "Refuse datagrams that are too long for the way (counted as `tx_error`) rather than fragment them.";
+}}
+
 section! { STATIC "[[switch.static]]" "A forwarding entry that neither ages nor moves." {
     "mac": "MAC address" = "required", "Destination, of one station or of many; unique together with `vlan`.";
     "port": "port" = "required", "Where its frames go.";
@@ -268,11 +278,11 @@ section! { TE "the file of `valecast qc serve`" "QuickCast's controller has a fi
 }}
 
 /// The sections that belong to one port kind, in the order messages list the kinds.
-pub(crate) static KINDS: [&Section; 10] =
-    [&RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &NETMAP_PORT, &E1000, &VHOST_USER];
+pub(crate) static KINDS: [&Section; 11] =
+    [&RING, &TAP, &PACKET, &XDP, &PCAP, &NULL, &PATCH, &NETMAP_PORT, &E1000, &VHOST_USER, &VXLAN];
 
 /// Every section, in the order of a file.
-pub static SECTIONS: [&Section; 24] = [
+pub static SECTIONS: [&Section; 25] = [
     &FILE,
     &API,
     &NETMAP,
@@ -292,6 +302,7 @@ pub static SECTIONS: [&Section; 24] = [
     &NETMAP_PORT,
     &E1000,
     &VHOST_USER,
+    &VXLAN,
     &STATIC,
     &MIRROR,
     &METER,

@@ -1,7 +1,7 @@
 //! Ports: what all kinds share, and what each kind adds.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -171,6 +171,8 @@ pub enum PortKind {
     Netmap(NetmapPort),
     /// An e1000 in a virtual machine, over vfio-user.
     E1000(E1000Port),
+    /// A tunnel to another host: VXLAN over UDP.
+    Vxlan(VxlanPort),
     /// A virtio-net device in a virtual machine, over vhost-user.
     #[serde(rename = "vhost-user")]
     VhostUser(VhostUserPort),
@@ -198,6 +200,7 @@ impl PortKind {
             Self::Patch(_) => "patch",
             Self::Netmap(_) => "netmap",
             Self::E1000(_) => "e1000",
+            Self::Vxlan(_) => "vxlan",
             Self::VhostUser(_) => "vhost-user",
         }
     }
@@ -433,6 +436,31 @@ pub struct VhostUserPort {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow_groups: Vec<String>,
 }
+
+/// Keys of `kind = "vxlan"` (RFC 7348).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VxlanPort {
+    /// Where the other end is, with the UDP port that it listens at, 4789 by default. Required.
+    pub remote: SocketAddr,
+    /// Where to listen; other vxlan ports may listen there, too. Default port 4789 of every address.
+    pub local: SocketAddr,
+    /// Number of the tunnel's network, 0 to 16777215. Required.
+    pub vni: u32,
+    /// Longest IP packet in bytes that is sent, 68 to 65477. Default: what a datagram holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Network namespace of the sockets: a name under `/run/netns` or an absolute path. Default: the daemon's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
+    /// TTL or hop limit of the datagrams, 1 to 255. Default: the kernel's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u8>,
+    /// Whether datagrams too long for the way are refused rather than fragmented. Default false.
+    pub dont_fragment: bool,
+}
+
+/// The UDP port of VXLAN (RFC 7348, section 5).
+pub(crate) const VXLAN_UDP: u16 = 4789;
 
 /// An IP address with its prefix length, written `10.0.0.1/24`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

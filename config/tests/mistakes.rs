@@ -115,9 +115,9 @@ fn switch() {
 
 #[test]
 fn common_keys_of_ports() {
-    let kinds = "expected \"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\", \"netmap\", \"e1000\" or \"vhost-user\"";
-    port("kind = \"vxlan\"", (5, 8), "unknown port kind \"vxlan\"", kinds);
-    let help = "add `kind = …` (\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\", \"netmap\", \"e1000\" or \"vhost-user\")";
+    let kinds = "expected \"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\", \"netmap\", \"e1000\", \"vhost-user\" or \"vxlan\"";
+    port("kind = \"gre\"", (5, 8), "unknown port kind \"gre\"", kinds);
+    let help = "add `kind = …` (\"ring\", \"tap\", \"packet\", \"xdp\", \"pcap\", \"null\", \"patch\", \"netmap\", \"e1000\", \"vhost-user\" or \"vxlan\")";
     port("", (3, 1), "[[switch.port]] needs `kind`", help);
     let null = |key: &str, place, message: &str, help: &str| {
         port(&format!("kind = \"null\"\n{key}"), place, message, help);
@@ -188,7 +188,8 @@ fn common_keys_of_ports() {
         "key `ifname` belongs to kind tap, this port is null",
         "remove it, or change `kind`",
     );
-    let both = "key `netns` belongs to kind tap and kind packet and kind xdp, this port is null";
+    let both =
+        "key `netns` belongs to kind tap and kind packet and kind xdp and kind vxlan, this port is null";
     null("netns = \"x\"", (6, 1), both, "remove it, or change `kind`");
 }
 
@@ -214,6 +215,28 @@ fn keys_of_kinds() {
     kind("tap", "addresses = [\"10.0.0.1\"]", (6, 14), "`10.0.0.1` has no prefix length", address);
     kind("tap", "addresses = [\"10.0.0.1/33\"]", (6, 14), "prefix length `33` is not from 0 to 32", address);
     kind("tap", "addresses = [\"10.0.0/24\"]", (6, 14), "`10.0.0` is not an IP address", address);
+    let address = "expected an address with or without a port, like \"10.0.0.2\", \"10.0.0.2:4789\" or \"[fd00::2]:4789\"";
+    let tunnel = "remote = \"10.0.0.2\"";
+    kind("vxlan", "vni = 1\nremote = \"a:b\"", (7, 10), "\"a:b\" is no address", address);
+    kind("vxlan", "vni = 1\nremote = \"0.0.0.0\"", (7, 10), "0.0.0.0:4789 is no host", address);
+    kind("vxlan", "vni = 1\nremote = \"239.1.1.1\"", (7, 10), "239.1.1.1:4789 is no host", address);
+    let number = "expected a whole number from 0 to 16777215";
+    kind("vxlan", &format!("{tunnel}\nvni = 16777216"), (7, 7), "`vni` is out of range: 16777216", number);
+    kind(
+        "vxlan",
+        &format!("{tunnel}\nvni = 1\nlocal = \"::\""),
+        (8, 9),
+        "`local` [::]:4789 cannot reach `remote` 10.0.0.2:4789",
+        "both must be IPv4 or both IPv6",
+    );
+    let twin = "[[switch.port]]\nname = \"q\"\nkind = \"vxlan\"\nvni = 1\nremote = \"10.0.0.2:9\"";
+    kind(
+        "vxlan",
+        &format!("{tunnel}\nvni = 1\n{twin}"),
+        (12, 10),
+        "VNI 1 from 10.0.0.2 at 0.0.0.0:4789 is already taken by another port",
+        "first used on line 6; give one of them another `vni`",
+    );
     let mac = "six pairs of hex digits, like \"02:00:00:00:00:01\"";
     kind("tap", "mac = \"2:0:0:0:0:1\"", (6, 7), "`2:0:0:0:0:1` is not an Ethernet address", mac);
     kind("packet", "", (3, 1), "[[switch.port]] needs `interface`", "add `interface = …` (interface name)");

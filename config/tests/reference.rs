@@ -25,6 +25,7 @@ fn frame(section: &Section) -> String {
         ("[[switch.port]]", kind) => {
             let (needed, after) = match kind {
                 Some("packet" | "xdp" | "netmap") => ("interface = \"eth0\"", ""),
+                Some("vxlan") => ("remote = \"10.0.0.2\"\nvni = 7", ""),
                 Some("pcap") => ("read = \"in.pcap\"", ""),
                 Some("patch") => ("peer = \"w:x\"", patch),
                 _ => ("", ""),

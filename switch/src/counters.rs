@@ -37,6 +37,10 @@ causes! {
     Runt = "runt",
     /// The client's slot pointed outside its memory or was longer than its buffer.
     BadSlot = "bad_slot",
+    /// A datagram that holds no frame.
+    Malformed = "malformed",
+    /// A frame from another host than the tunnel's other end, or of another network.
+    Stranger = "stranger",
     /// The source address is not on the port's allow-list.
     MacDenied = "mac_denied",
     /// The VLAN is not carried by the port.

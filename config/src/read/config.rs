@@ -11,7 +11,7 @@ use super::names::{Scope, Unique};
 use super::{port, qc, tables};
 use crate::diagnostics::{Sink, Span};
 use crate::keys::{API, GROUP, METER, MIRROR, NETMAP, PORT, QC, STATIC, SWITCH};
-use crate::port::{PatchPort, PortKind};
+use crate::port::{PatchPort, PortKind, VxlanPort};
 use crate::reader::Reader;
 use crate::run_dir::default_run_dir;
 use crate::valid::{Config, Netmap, SocketAccess, Switch};
@@ -27,6 +27,7 @@ pub(super) struct ReadSwitch {
     pub switch: Switch,
     patches: Vec<(String, PatchPort, Span)>,
     sockets: Vec<(PathBuf, Span)>,
+    tunnels: Vec<(VxlanPort, Span)>,
 }
 
 pub(super) fn config(file: &mut Reader<'_>) -> Config {
@@ -68,6 +69,7 @@ pub(super) fn config(file: &mut Reader<'_>) -> Config {
     file.finish();
     patches(&switches, file.sink);
     sockets(&switches, file.sink);
+    tunnels(&switches, file.sink);
     Config {
         run_dir,
         api_listen,
@@ -108,13 +110,16 @@ pub(super) fn switch(r: &mut Reader<'_>) -> ReadSwitch {
     let max_buckets = r.or("max_buckets", 32, int(1..=1024));
 
     let (mut ports, mut patches, mut port_names) = (Vec::new(), Vec::new(), Unique::default());
-    let mut vm_sockets = Vec::new();
+    let (mut vm_sockets, mut tunnels) = (Vec::new(), Vec::new());
     for mut reader in r.tables("port", &PORT) {
         let port = port::port(&mut reader);
         unique_name(&mut port_names, &reader, "port");
         if let PortKind::Patch(patch) = &port.kind {
             let peer = reader.at("peer").map_or(reader.span.clone(), |at| at.span());
             patches.push((port.name.clone(), patch.clone(), peer));
+        }
+        if let (PortKind::Vxlan(tunnel), Some(at)) = (&port.kind, reader.at("remote")) {
+            tunnels.push((tunnel.clone(), at.span()));
         }
         if let Some(path) = port.kind.socket()
             && let Some(at) = reader.at("socket")
@@ -180,7 +185,7 @@ pub(super) fn switch(r: &mut Reader<'_>) -> ReadSwitch {
         groups,
     };
     r.finish();
-    ReadSwitch { switch, patches, sockets: vm_sockets }
+    ReadSwitch { switch, patches, sockets: vm_sockets, tunnels }
 }
 
 /// Remembers the name in a table that was just read; a missing or non-text one is already reported.
@@ -219,6 +224,19 @@ fn sockets(switches: &[ReadSwitch], sink: &Sink<'_>) {
         if let Some(first) = seen.insert(path, span.start) {
             let help = format!("first used on line {}; each port needs its own", sink.line(first));
             sink.report(span, format!("socket {path:?} is already used"), help);
+        }
+    }
+}
+
+/// Checks that no two ports take the same tunnel's frames.
+fn tunnels(switches: &[ReadSwitch], sink: &Sink<'_>) {
+    let mut seen = BTreeMap::new();
+    for (t, span) in switches.iter().flat_map(|read| &read.tunnels) {
+        let (local, remote, vni) = (t.local, t.remote.ip(), t.vni);
+        if let Some(first) = seen.insert((&t.netns, local, remote, vni), span.start) {
+            let message = format!("VNI {vni} from {remote} at {local} is already taken by another port");
+            let help = format!("first used on line {}; give one of them another `vni`", sink.line(first));
+            sink.report(span, message, help);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One port: the common keys, then those of its kind.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::tables::{BURST, MODES};
 use crate::keys::{FAULTS, KINDS};
 use crate::port::{
     E1000Port, Faults, IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind,
-    RateLimit, RingPort, TapPort, Timing, VhostUserPort, Vlan, XdpMode, XdpPort,
+    RateLimit, RingPort, TapPort, Timing, VXLAN_UDP, VhostUserPort, Vlan, VxlanPort, XdpMode, XdpPort,
 };
 use crate::reader::Reader;
 use crate::units::{format_size, parse_duration};
@@ -62,6 +63,7 @@ pub(super) fn port(r: &mut Reader<'_>) -> Port {
             Some("patch") => PortKind::Patch(patch(r)),
             Some("netmap") => PortKind::Netmap(netmap(r)),
             Some("e1000") => PortKind::E1000(e1000(r)),
+            Some("vxlan") => PortKind::Vxlan(vxlan(r)),
             Some("vhost-user") => PortKind::VhostUser(vhost_user(r)),
             _ => PortKind::Null,
         },
@@ -312,6 +314,50 @@ fn e1000(r: &Reader<'_>) -> E1000Port {
         allow_users: r.or("allow_users", Vec::new(), list(account)),
         allow_groups: r.or("allow_groups", Vec::new(), list(account)),
     }
+}
+
+fn vxlan(r: &Reader<'_>) -> VxlanPort {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, VXLAN_UDP));
+    let remote = r.need("remote", |at| {
+        let remote = address(at)?;
+        let ip = remote.ip();
+        let wrong = ip.is_unspecified() || ip.is_multicast() || remote.port() == 0;
+        if !wrong { Some(remote) } else { at.refuse(format!("{remote} is no host"), ADDRESS) }
+    });
+    let local = r.get("local", |at| {
+        let local = address(at)?;
+        if local.port() != 0 { Some(local) } else { at.refuse("port 0 is none to listen at", ADDRESS) }
+    });
+    if let (Some(remote), Some(local), Some(at)) = (remote, local, r.at("local"))
+        && remote.is_ipv4() != local.is_ipv4()
+    {
+        let help = "both must be IPv4 or both IPv6";
+        at.report(format!("`local` {local} cannot reach `remote` {remote}"), help);
+    }
+    let every = match remote {
+        Some(SocketAddr::V6(_)) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, VXLAN_UDP)),
+        _ => any,
+    };
+    VxlanPort {
+        remote: remote.unwrap_or(any),
+        local: local.unwrap_or(every),
+        vni: r.need("vni", int(0..=0xff_ffff)).unwrap_or_default(),
+        mtu: r.get("mtu", int(68..=65477)),
+        netns: r.get("netns", netns),
+        ttl: r.get("ttl", int(1..=255)),
+        dont_fragment: r.or("dont_fragment", false, boolean),
+    }
+}
+
+const ADDRESS: &str =
+    "expected an address with or without a port, like \"10.0.0.2\", \"10.0.0.2:4789\" or \"[fd00::2]:4789\"";
+
+/// An IP address, with the port of VXLAN unless another is given.
+fn address(at: At<'_>) -> Option<SocketAddr> {
+    let text = at.str("an address like \"10.0.0.2:4789\"")?;
+    let alone = || text.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, VXLAN_UDP));
+    let found = text.parse().ok().or_else(alone);
+    found.or_else(|| at.refuse(format!("{text:?} is no address"), ADDRESS))
 }
 
 fn vhost_user(r: &Reader<'_>) -> VhostUserPort {

@@ -7,8 +7,8 @@ use proptest::sample::{Index, select};
 use std::time::Duration;
 use valecast_config::{
     Bucket, Direction, Faults, Group, IfAddr, Mac, Meter, MeterMode, Mirror, Overflow, PacketPort, PcapPort,
-    Port, PortKind, RateLimit, RingPort, SocketAccess, StaticEntry, Switch, TapPort, Timing, Vlan, XdpMode,
-    XdpPort,
+    Port, PortKind, RateLimit, RingPort, SocketAccess, StaticEntry, Switch, TapPort, Timing, Vlan, VxlanPort,
+    XdpMode, XdpPort,
 };
 
 /// Few names, so that two switches share many.
@@ -105,6 +105,25 @@ fn kind() -> impl Strategy<Value = PortKind> {
             repeat: 1
         })),
         Just(PortKind::Null),
+        (any::<[u8; 4]>(), any::<bool>(), 0..1_u32 << 24, option::of(68..=65477_u32), option::of(1..=255_u8))
+            .prop_map(|(ip, six, vni, mtu, ttl)| {
+                let [a, b, c, d] = ip;
+                let remote: std::net::IpAddr = if six {
+                    [0xfd00, a.into(), b.into(), 0, 0, 0, c.into(), d.into()].into()
+                } else {
+                    [10, b, c, d].into()
+                };
+                let local: std::net::IpAddr = if six { [0; 8].into() } else { [0; 4].into() };
+                PortKind::Vxlan(VxlanPort {
+                    remote: (remote, 4000 + u16::from(a)).into(),
+                    local: (local, 4789).into(),
+                    vni,
+                    mtu,
+                    netns: None,
+                    ttl,
+                    dont_fragment: six,
+                })
+            }),
     ]
 }
 

@@ -18,6 +18,7 @@ pub mod pcap;
 pub mod ring;
 pub(crate) mod sys;
 pub mod tap;
+pub mod vxlan;
 pub mod xdp;
 
 /// A source of frames.

@@ -19,7 +19,7 @@ use crate::meter::Meter;
 use crate::port::line::outlet::Change;
 use crate::port::line::{self, Settings};
 use crate::port::ring::{RingEgress, RingIngress, Special};
-use crate::port::{Egress, Ingress, OpenError, Opened, netmap, null, packet, pcap, tap, xdp};
+use crate::port::{Egress, Ingress, OpenError, Opened, netmap, null, packet, pcap, tap, vxlan, xdp};
 use crate::worker::Command;
 
 /// Who is attached to a ring port.
@@ -62,6 +62,7 @@ impl Switch {
             PortKind::Packet(p) => Some(packet::open(&name, p).map_err(fail)?),
             PortKind::Xdp(x) => Some(xdp::open(&name, x).map_err(fail)?),
             PortKind::Pcap(p) => Some(pcap::open(&name, p).map_err(fail)?),
+            PortKind::Vxlan(v) => Some(vxlan::open(&name, v).map_err(fail)?),
             PortKind::Netmap(n) => Some(netmap::open(&name, n).map_err(fail)?),
         };
         let memory = opened.as_ref().map_or(0, |o| o.egress.about().memory);
