@@ -111,7 +111,8 @@ fn two_daemons_with_longer_frames_than_the_network_takes() {
     if need("strangers", &["python3"]) {
         s.there.run_ok(&["python3", "-c", send]);
         wait_for("a stranger to be counted", || {
-            let drops = &left.stats()["ports"].as_array().expect("ports")[1]["in_drops"];
+            let stats = left.stats();
+            let drops = &stats["ports"].as_array().expect("ports")[1]["in_drops"];
             (drops["stranger"] == 1 && drops["malformed"] == 1).then_some(())
         });
     }

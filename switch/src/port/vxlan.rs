@@ -38,12 +38,7 @@ fn header(vni: u32) -> [u8; HEADER] {
 
 /// The frame in a datagram from `from`, if that is `remote` and the network is `vni`. What is reserved is ignored, as the
 /// RFC wants it.
-fn frame_of<'d>(
-    datagram: &'d [u8],
-    from: SocketAddr,
-    remote: SocketAddr,
-    vni: u32,
-) -> Result<&'d [u8], Cause> {
+fn frame_of(datagram: &[u8], from: SocketAddr, remote: SocketAddr, vni: u32) -> Result<&[u8], Cause> {
     let Some((head, frame)) = datagram.split_first_chunk::<HEADER>() else { return Err(Cause::Malformed) };
     if head[0] & HAS_VNI == 0 {
         return Err(Cause::Malformed);

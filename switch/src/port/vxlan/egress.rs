@@ -73,18 +73,12 @@ impl VxlanEgress {
         })
     }
 
-    fn flow(&self, f: &Frame) -> usize {
+    fn flow(&self, burst: &Burst, f: &Frame) -> usize {
         if self.senders.len() == 1 {
             return 0;
         }
         let mut bytes = [0u8; LOOK];
-        let head = usize::from(f.head_len).min(LOOK);
-        let tail = (f.tail_len as usize).min(LOOK - head);
-        // SAFETY: head and tail are readable for these lengths while the burst lives, and `bytes` has room for both.
-        unsafe {
-            std::ptr::copy_nonoverlapping(f.head, bytes.as_mut_ptr(), head);
-            std::ptr::copy_nonoverlapping(f.tail, bytes.as_mut_ptr().add(head), tail);
-        }
+        burst.bytes_of(f).read(0, &mut bytes);
         (self.hash.hash_one(flow_key(&bytes)) % self.senders.len() as u64) as usize
     }
 
@@ -161,7 +155,7 @@ impl Egress for VxlanEgress {
         let mut batch = Batch { bytes: self.spare.pop().unwrap_or_default(), ..Batch::default() };
         for e in list {
             let f = &burst.frames[usize::from(e.frame)];
-            let (sender, len) = (self.flow(f), f.len() + HEADER);
+            let (sender, len) = (self.flow(burst, f), f.len() + HEADER);
             let most = self.senders[sender].state.max_gso_segments().min(SEGMENTS);
             let fits = batch.count > 0
                 && batch.count < most
