@@ -58,6 +58,8 @@ pub struct Journal {
     file: File,
     /// Bytes that are known to be whole.
     length: u64,
+    /// Whether there may be others after them.
+    torn: bool,
     /// Bytes after it was rewritten last.
     base: u64,
     mirror: Saved,
@@ -143,7 +145,8 @@ impl Journal {
         file.seek(SeekFrom::End(0)).map_err(fail(path.clone(), "cannot seek"))?;
         file.sync_all().map_err(fail(path, "cannot sync"))?;
         let (length, mirror) = (whole as u64, saved.clone());
-        let journal = Self { dir: dir.to_owned(), file, length, base: length, mirror, _lock: lock };
+        let journal =
+            Self { dir: dir.to_owned(), file, length, torn: false, base: length, mirror, _lock: lock };
         Ok(Found { journal, saved, torn })
     }
 
@@ -156,12 +159,14 @@ impl Journal {
         for records in changes {
             text.extend(line(records)?);
         }
-        let written = self.file.write_all(&text).and_then(|()| self.file.sync_data());
-        if let Err(e) = written {
+        if self.torn {
             self.file.set_len(self.length)?;
             self.file.seek(SeekFrom::End(0))?;
-            return Err(e);
         }
+        self.torn = true;
+        self.file.write_all(&text)?;
+        self.file.sync_data()?;
+        self.torn = false;
         self.length += text.len() as u64;
         changes.iter().flatten().cloned().for_each(|r| self.mirror.apply(r));
         if self.length > SHORT.max(self.base * GROWN) {
