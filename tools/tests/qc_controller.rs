@@ -406,7 +406,7 @@ fn the_page_shows_it_to_a_browser() {
     let controller = Controller::new("dashboard = \"127.0.0.1:0\"\nscheme = \"single\"\n");
     let _sites = controller.sites();
     let new = |name: &str| json!({"from": "S", "to": ["t1", "t2"], "bytes": 1_000_000, "name": name});
-    let done = controller.ask("POST", "/v1/transfers", &new("<b>done</b>")).1["id"].as_u64().unwrap();
+    let done = controller.ask("POST", "/v1/transfers", &new("<b>done")).1["id"].as_u64().unwrap();
     controller.finish(done);
     controller.ask("POST", "/v1/transfers", &new("going"));
     while controller.get("/v1/transfers/2")["state"] != "running" {
@@ -447,7 +447,7 @@ fn the_page_shows_it_to_a_browser() {
         "t1 100% verified after",
         "2 receivers done: mean",
         "S → hub",
-        "&lt;b&gt;done&lt;/b&gt;",
+        "&lt;b&gt;done",
     ] {
         assert!(dom.contains(part), "{part} in\n{dom}");
     }
