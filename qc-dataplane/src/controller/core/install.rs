@@ -18,6 +18,8 @@ const AVOID: u64 = 10_000;
 const LONGEST_PAUSE: u64 = 30_000;
 /// How long sites may take to come back to a controller that was started, in milliseconds.
 const COME_BACK: u64 = 10_000;
+/// How long receivers have to keep coming for others to wait for them, in milliseconds.
+const GATHER: u64 = 1_000;
 /// The last number that trees have; addresses with higher ones are for probes of links.
 const LAST_TREE: u32 = MOST_TREES - 256;
 /// Transfers planned in one pass, and how many of them may fail.
@@ -35,7 +37,7 @@ impl Core {
         let mut over = Vec::new();
         for (id, mut t) in saved.transfers {
             (t.version, t.failures) = (1, 0);
-            (t.trees, t.session, t.blocked) = (Vec::new(), None, None);
+            (t.trees, t.session, t.blocked, t.ready) = (Vec::new(), None, None, Some((0, now.ms)));
             t.created = i128::from(now.ms) - (i128::from(now.unix_ms) - i128::from(t.created_ms)).max(0);
             (t.heard, t.patience, t.retry) = (now.ms, now.ms + COME_BACK, now.ms);
             if t.state.is_over() {
@@ -186,8 +188,12 @@ impl Core {
         if to.is_empty() {
             return Err((missed, None));
         }
-        if !missing.is_empty() && now.ms < patience {
-            return Err((missed, Some(patience.min(now.ms + 200))));
+        if !missing.is_empty() {
+            // Who starts together comes together: those that come within a moment share a tree.
+            let until = patience.max(self.gathered(id, to.len(), now));
+            if now.ms < until {
+                return Err((missed, Some(until.min(now.ms + 200))));
+            }
         }
         let Some(t) = self.transfers.get(&id) else { return Ok(()) };
         let left = t.open().filter(|r| to.contains(&r.site)).map(|r| t.bytes.saturating_sub(r.have)).max();
@@ -218,6 +224,22 @@ impl Core {
             (t.blocked, t.why) = (Some(self.epoch), Some(missed));
         }
         Ok(())
+    }
+
+    /// Until when more receivers may come before those that are there start. After a failure nobody is waited for.
+    fn gathered(&mut self, id: u64, ready: usize, now: Now) -> u64 {
+        let Some(t) = self.transfers.get_mut(&id) else { return now.ms };
+        match t.ready {
+            Some((n, since)) if n == ready => since + GATHER,
+            Some(_) => {
+                t.ready = Some((ready, now.ms));
+                now.ms + GATHER
+            }
+            None => {
+                t.ready = Some((ready, now.ms.saturating_sub(GATHER)));
+                now.ms
+            }
+        }
     }
 
     /// Trees, and the volume that is left of each in Gbit of whole frames.
@@ -356,7 +378,7 @@ impl Core {
         self.rates_due = true;
         if let Some(t) = self.transfers.get_mut(&tree.transfer) {
             t.trees.retain(|n| *n != number);
-            t.blocked = None;
+            (t.blocked, t.ready) = (None, None);
             if t.trees.is_empty() {
                 self.live.remove(&tree.transfer);
             }

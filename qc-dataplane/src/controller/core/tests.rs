@@ -304,6 +304,32 @@ fn receivers_that_are_not_there_are_waited_for_a_while() {
 }
 
 #[test]
+fn receivers_that_come_one_by_one_share_trees() {
+    let mut w = World::fig1();
+    ALL.iter().for_each(|t| w.sites.get_mut(*t).unwrap().receives = false);
+    w.settle();
+    let id = w.submit("S", &ALL, GB);
+    w.live(20_000);
+    assert_eq!(w.state(id), State::Waiting);
+    for t in &ALL[..3] {
+        w.sites.get_mut(*t).unwrap().receives = true;
+        w.live(500);
+        assert_eq!(w.state(id), State::Waiting, "{t}");
+    }
+    w.live(2_000);
+    let sets = |w: &World| {
+        let trees = w.core.status(id).unwrap().trees;
+        let mut sets: Vec<_> = trees.iter().map(|t| t.receivers.join(" ")).collect();
+        sets.sort();
+        sets
+    };
+    assert_eq!(sets(&w), ["t1 t2", "t3"]);
+    w.sites.get_mut("t4").unwrap().receives = true;
+    w.live(500);
+    assert_eq!(sets(&w), ["t1 t2", "t3", "t4"]);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let mut w = World::fig1();
     let good = || NewTransfer {

@@ -64,6 +64,9 @@ pub struct Transfer {
     /// Receivers that are missing are waited for up to then, before others start without them.
     #[serde(skip)]
     pub patience: u64,
+    /// How many of those that no tree serves could be served when last looked at, and since when.
+    #[serde(skip)]
+    pub ready: Option<(usize, u64)>,
     /// When to plan again at the earliest.
     #[serde(skip)]
     pub retry: u64,
@@ -156,6 +159,7 @@ impl Transfer {
             session: None,
             heard: now.ms,
             patience: now.ms,
+            ready: Some((0, now.ms)),
             retry: now.ms,
             failures: 0,
             blocked: None,
