@@ -305,6 +305,10 @@ impl Core {
             self.end(id, TransferState::Done, None, now);
             return;
         }
+        // Who waits for its site, and has no tree yet, is still to get it: it is not over before somebody says so.
+        if !self.unserved(t).is_empty() {
+            return;
+        }
         let missing = t.receivers.iter().filter(|r| r.state != ReceiverState::Verified);
         let said: Vec<String> = missing
             .map(|r| format!("{} ({})", r.site, r.why.as_deref().unwrap_or("it did not get everything")))

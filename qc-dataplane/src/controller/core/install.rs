@@ -127,7 +127,7 @@ impl Core {
     }
 
     /// Receivers that no tree serves.
-    fn unserved(&self, t: &Transfer) -> Vec<String> {
+    pub(super) fn unserved(&self, t: &Transfer) -> Vec<String> {
         let served: BTreeSet<&String> =
             t.trees.iter().filter_map(|n| self.trees.get(n)).flat_map(|tree| &tree.receivers).collect();
         t.open().map(|r| &r.site).filter(|s| !served.contains(s)).cloned().collect()

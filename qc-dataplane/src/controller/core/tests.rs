@@ -297,6 +297,9 @@ fn receivers_that_are_not_there_are_waited_for_a_while() {
     let status = w.core.status(id).unwrap();
     assert_eq!((status.state, status.trees.len()), (State::Running, 1));
     assert!(status.receivers[1].why.as_ref().unwrap().contains("nobody receives"));
+    // A sender that is through with those is not through with the transfer.
+    w.progress(id, 100, Some(Ended::Complete));
+    assert_eq!(w.state(id), State::Running);
     w.sites.get_mut("t3").unwrap().receives = true;
     w.live(1_000);
     let status = w.core.status(id).unwrap();
