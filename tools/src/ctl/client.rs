@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use valecast_switch::api::client as http;
 use valecast_switch::daemon::Daemon;
+
+use super::http;
 
 /// How to find the daemon.
 #[derive(Clone, Debug, Default, Args)]

@@ -14,6 +14,7 @@ pub mod number;
 pub mod show;
 
 pub use client::{At, Client, Failure};
+pub use valecast_switch::api::client as http;
 use fragment::target;
 
 /// More on `valecast ctl`.
