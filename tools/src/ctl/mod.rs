@@ -14,8 +14,8 @@ pub mod number;
 pub mod show;
 
 pub use client::{At, Client, Failure};
-pub use valecast_switch::api::client as http;
 use fragment::target;
+pub use valecast_switch::api::client as http;
 
 /// More on `valecast ctl`.
 pub const HELP: &str = "\
