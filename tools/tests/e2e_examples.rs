@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 const VALECAST: &str = env!("CARGO_BIN_EXE_valecast");
 /// Examples that need root, or interfaces that they do not make.
-const NEED_ROOT: [&str; 3] = ["packet.toml", "two-namespaces.toml", "xdp.toml"];
+const NEED_ROOT: [&str; 4] = ["packet.toml", "two-namespaces.toml", "wan.toml", "xdp.toml"];
 /// The first line of a fenced block that is a whole configuration.
 const WHOLE: &str = "# vale.toml";
 
