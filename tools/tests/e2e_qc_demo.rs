@@ -8,7 +8,8 @@ use serde_json::Value;
 const BYTES: u64 = 2_000_000;
 
 fn demo(words: &[&str]) -> Value {
-    let out = Command::new(env!("CARGO_BIN_EXE_valecast")).args(["qc", "demo"]).args(words).output().unwrap();
+    let valecast = env!("CARGO_BIN_EXE_valecast");
+    let out = Command::new(valecast).args(["qc", "demo"]).args(words).output().expect("it runs");
     let (said, why) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{words:?}: {said}{why}");
     serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {said}"))
@@ -16,9 +17,15 @@ fn demo(words: &[&str]) -> Value {
 
 /// Bytes by link.
 fn carried(result: &Value) -> BTreeMap<(&str, &str), u64> {
-    let link = |l: &'_ Value| l["bytes"].as_u64().unwrap();
-    let links = result["links"].as_array().unwrap().iter();
-    links.map(|l| ((l["from"].as_str().unwrap(), l["to"].as_str().unwrap()), link(l))).collect()
+    let text = |l: &Value, key: &str| l[key].as_str().expect("a name").len();
+    let links = result["links"].as_array().expect("links").iter();
+    links
+        .map(|l| {
+            assert!(text(l, "from") > 0 && text(l, "to") > 0, "{l}");
+            let ends = (l["from"].as_str().unwrap_or_default(), l["to"].as_str().unwrap_or_default());
+            (ends, l["bytes"].as_u64().expect("bytes"))
+        })
+        .collect()
 }
 
 /// Each scheme brings the file to all, and the bytes on the links are those of its trees.

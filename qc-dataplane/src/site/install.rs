@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use valecast_switch::switch::{Edit, Switch};
 
-use crate::control::SitePlan;
+use crate::control::{SitePlan, TreeHere};
 use crate::site::objects::Objects;
 
 /// The trees in force at a site.
 #[derive(Debug, Default)]
 pub struct Installed {
-    trees: BTreeMap<u32, Objects>,
+    trees: BTreeMap<u32, (TreeHere, Objects)>,
     /// What could not be taken away when its tree went; tried again.
     left: Vec<Edit>,
 }
@@ -30,7 +30,7 @@ impl Installed {
     /// How many groups the trees have.
     #[must_use]
     pub fn groups(&self) -> usize {
-        self.trees.values().filter(|o| o.group.is_some()).count()
+        self.trees.values().filter(|(_, o)| o.group.is_some()).count()
     }
 
     /// Makes `plan` be in force at a site with these links' ports. The trees that could not be installed, and why: of those
@@ -42,9 +42,12 @@ impl Installed {
         plan: &SitePlan,
     ) -> BTreeMap<u32, String> {
         let mut failed = BTreeMap::new();
-        let mut wanted = BTreeMap::new();
+        let mut wanted: BTreeMap<u32, Option<Objects>> = BTreeMap::new();
         for tree in &plan.trees {
-            match Objects::of(tree, links) {
+            // Most are as they were: many transfers at once must not cost each one's tree again.
+            let same = self.trees.get(&tree.tree).is_some_and(|(had, _)| had == tree);
+            let objects = if same { Ok(None) } else { Objects::of(tree, links).map(Some) };
+            match objects {
                 Err(why) => drop(failed.insert(tree.tree, why)),
                 Ok(objects) => {
                     if wanted.insert(tree.tree, objects).is_some() {
@@ -58,18 +61,20 @@ impl Installed {
         let gone: Vec<u32> = gone.copied().collect();
         self.take_away(switch, &gone);
         let nothing = Objects::default();
-        let changes: Vec<(u32, Vec<Edit>)> = (wanted.iter())
-            .map(|(tree, new)| (*tree, self.trees.get(tree).unwrap_or(&nothing).change_to(new)))
-            .filter(|(_, edits)| !edits.is_empty())
-            .collect();
+        let mut changes: Vec<(&TreeHere, Objects, Vec<Edit>)> = Vec::new();
+        for tree in &plan.trees {
+            let Some(Some(new)) = wanted.remove(&tree.tree) else { continue };
+            let edits = self.trees.get(&tree.tree).map_or(&nothing, |(_, had)| had).change_to(&new);
+            changes.push((tree, new, edits));
+        }
         if changes.is_empty() {
             return failed;
         }
-        let done = switch.edit(changes.iter().map(|(_, edits)| edits.as_slice()));
-        for ((tree, _), done) in changes.iter().zip(done) {
+        let done = switch.edit(changes.iter().map(|(.., edits)| edits.as_slice()));
+        for ((tree, new, _), done) in changes.into_iter().zip(done) {
             match done {
-                Err(e) => drop(failed.insert(*tree, e.to_string())),
-                Ok(()) => self.trees.extend(wanted.remove_entry(tree)),
+                Err(e) => drop(failed.insert(tree.tree, e.to_string())),
+                Ok(()) => drop(self.trees.insert(tree.tree, (tree.clone(), new))),
             }
         }
         failed
@@ -79,7 +84,7 @@ impl Installed {
     fn take_away(&mut self, switch: &mut Switch, trees: &[u32]) {
         let mut edits = std::mem::take(&mut self.left);
         for tree in trees {
-            let old = self.trees.remove(tree).unwrap_or_default();
+            let Some((_, old)) = self.trees.remove(tree) else { continue };
             edits.extend(old.change_to(&Objects::default()));
         }
         if edits.is_empty() {

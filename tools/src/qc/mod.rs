@@ -2,10 +2,8 @@
 //!
 //! [`solve`] plans one transfer, and [`plot`] draws it; [`tree`] runs a tree algorithm over files of instances;
 //! [`sim`] simulates many transfers. [`send`] and [`recv`] move files between sites; [`site`] finds the site here, and
-//! [`bars`] show how far it is.
-//! [`sim`] simulates many transfers. [`serve`] is the controller of running sites.
-//! [`sim`] simulates many transfers. [`serve`] is the controller of running sites, made
-//! known to them by [`keygen`]; [`controller`] is how [`status`] and [`submit`] reach it.
+//! [`bars`] show how far it is. [`serve`] is the controller of running sites, made known to them by [`keygen`];
+//! [`controller`] is how [`status`] and [`submit`] reach it. [`demo`] is all of it in one process.
 
 use std::process::ExitCode;
 
@@ -13,6 +11,7 @@ use clap::Subcommand;
 
 mod bars;
 mod controller;
+mod demo;
 mod keygen;
 mod plot;
 mod recv;
@@ -57,6 +56,9 @@ pub enum QcCommand {
     /// Make keys and certificates for a controller and its sites.
     #[command(after_help = keygen::HELP)]
     Keygen(keygen::KeygenArgs),
+    /// A WAN in one process: see QuickCast send a file to many sites; needs no root.
+    #[command(after_help = demo::HELP)]
+    Demo(demo::DemoArgs),
 }
 
 /// Does it.
@@ -72,5 +74,6 @@ pub fn run(command: &QcCommand) -> ExitCode {
         QcCommand::Submit(args) => submit::run(args),
         QcCommand::Cancel(args) => submit::cancel(args),
         QcCommand::Keygen(args) => keygen::run(args),
+        QcCommand::Demo(args) => demo::run(args),
     }
 }

@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use indicatif::DecimalBytes;
 use serde_json::json;
 use valecast_config::{Config, Controller, units};
 use valecast_qc_dataplane::control::{ReceiverState, TransferStatus};
@@ -158,8 +159,9 @@ fn plan(args: &DemoArgs) -> Result<Plan, Failure> {
     let mut to = args.to.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     if to.is_empty() {
         let fig1: Vec<usize> = ["t1", "t2", "t3", "t4"].iter().filter_map(|t| network.find(t)).collect();
-        let (nodes, step) = (network.sites.len(), network.sites.len().div_ceil(8).max(1));
-        to = if fig1.len() == 4 { fig1 } else { (0..nodes).step_by(step).collect() };
+        let others: Vec<usize> = (0..network.sites.len()).filter(|n| *n != from).collect();
+        let spread = |many: usize| (0..many).map(|i| others[i * others.len() / many]).collect();
+        to = if fig1.len() == 4 { fig1 } else { spread(others.len().min(8)) };
         to.retain(|t| *t != from);
     }
     to.sort_unstable();
@@ -420,7 +422,7 @@ fn show(
     let fastest = plan.network.links.values().max().copied().unwrap_or(0);
     println!(
         "{} over {}, its fastest link at {} ({:.0} times slower than it is), scheme {}",
-        units::format_size(plan.bytes),
+        DecimalBytes(plan.bytes),
         plan.network.name,
         rate(fastest),
         plan.network.scale,
@@ -437,7 +439,7 @@ fn show(
         };
         println!("  {:12} {what}", r.site);
     }
-    println!("  mean         {mean:8.2} s; {} on links", units::format_size(bytes));
+    println!("  mean         {mean:8.2} s; {} on links", DecimalBytes(bytes));
     all
 }
 
@@ -478,7 +480,8 @@ mod tests {
         assert!(refused(DemoArgs { rate: "1".into(), ..args("fig1") }));
         assert!(refused(DemoArgs { to: vec!["nobody".into()], ..args("fig1") }));
         assert!(refused(DemoArgs { to: vec!["S".into()], ..args("fig1") }));
-        assert!(!refused(args("gscale")));
+        let Ok(eight) = plan(&args("gscale")) else { panic!("a plan") };
+        assert_eq!((eight.from, eight.to.len()), (0, 8));
     }
 
     #[test]
