@@ -33,6 +33,7 @@ use valecast_switch::daemon::Daemon;
 mod network;
 mod picture;
 
+use super::site::{INTERRUPTED, told_to_stop};
 use network::Network;
 use picture::{Use, picture, rate};
 
@@ -48,7 +49,7 @@ Examples:
   valecast qc demo fig1 --scheme quickcast
   valecast qc demo geant --from NL --to DE,IT,PT,HR --volume 20MB --json
 
-Exit status: 0 all receivers have it, 1 not, 2 the command is wrong.";
+Exit status: 0 all receivers have it, 1 not, 2 the command is wrong, 130 stopped.";
 
 /// Fig. 1's topology is the example's.
 const FIG1: &[u8] = include_bytes!("../../../../examples/fig1-topology.toml");
@@ -96,6 +97,7 @@ pub struct DemoArgs {
 /// Why there is no result.
 enum Failure {
     Usage(String),
+    Stopped,
     Other(String),
 }
 
@@ -117,6 +119,7 @@ pub fn run(args: &DemoArgs) -> ExitCode {
             eprintln!("valecast qc demo: {why}");
             ExitCode::from(2)
         }
+        Err(Failure::Stopped) => ExitCode::from(INTERRUPTED),
         Err(Failure::Other(why)) => {
             eprintln!("valecast qc demo: {why}");
             ExitCode::FAILURE
@@ -183,13 +186,15 @@ fn demo(args: &DemoArgs, dir: &Path) -> Result<bool, Failure> {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
+    // Before there are threads.
+    let stop = told_to_stop().map_err(|e| Failure::Other(e.said))?;
     let run_dir = dir.join("run");
     std::fs::create_dir_all(&run_dir)?;
     let file = dir.join(FILE);
     write_file(&file, plan.bytes)?;
     let config = Config::parse("demo", &plan.network.config(&run_dir))?;
     let daemon = Daemon::start(config, None)?;
-    let result = over_sites(args, &plan, dir, &daemon, quiet);
+    let result = over_sites(args, &plan, dir, &daemon, quiet, &stop);
     daemon.stop();
     let (status, bytes) = result?;
     Ok(show(args, &plan, dir, &status, &bytes))
@@ -202,6 +207,7 @@ fn over_sites(
     dir: &Path,
     daemon: &Daemon,
     quiet: bool,
+    told: &Arc<AtomicBool>,
 ) -> Result<(TransferStatus, Vec<(usize, usize, u64)>), Failure> {
     let run_dir = daemon.run_dir().to_owned();
     let chosen = scheme(&args.scheme).ok_or_else(|| Failure::Usage("no such scheme".into()))?;
@@ -222,9 +228,9 @@ fn over_sites(
     let receivers: Result<Vec<_>, Failure> =
         plan.to.iter().map(|t| receiver(&run_dir, &plan.network.sites[*t], dir, &stop)).collect();
     let sent = receivers.and_then(|receivers| {
-        ready(plan, &place)?;
+        ready(plan, &place, told)?;
         let before = counted(plan, daemon);
-        let status = send(args, plan, dir, &place, quiet);
+        let status = send(args, plan, dir, &place, quiet, told);
         let after = counted(plan, daemon);
         stop.store(true, Ordering::Relaxed);
         for r in receivers {
@@ -265,7 +271,7 @@ fn overview(controller: &Path) -> Result<Overview, Failure> {
 }
 
 /// Waits until all sites, links and receivers are there.
-fn ready(plan: &Plan, controller: &Path) -> Result<(), Failure> {
+fn ready(plan: &Plan, controller: &Path, told: &AtomicBool) -> Result<(), Failure> {
     let since = Instant::now();
     loop {
         let now = overview(controller)?;
@@ -275,6 +281,9 @@ fn ready(plan: &Plan, controller: &Path) -> Result<(), Failure> {
         if up == plan.network.sites.len() && links == plan.network.links.len() && plan.to.iter().all(receives)
         {
             return Ok(());
+        }
+        if told.load(Ordering::Relaxed) {
+            return Err(Failure::Stopped);
         }
         if since.elapsed() > PATIENCE {
             return Err(Failure::Other(format!(
@@ -303,6 +312,7 @@ fn send(
     dir: &Path,
     controller: &Path,
     quiet: bool,
+    told: &Arc<AtomicBool>,
 ) -> Result<TransferStatus, Failure> {
     let run_dir = controller.parent().unwrap_or(dir);
     let site = LocalSite::at(socket(run_dir, &plan.network.sites[plan.from]));
@@ -310,7 +320,7 @@ fn send(
     let to = plan.to.iter().map(|t| plan.network.sites[*t].clone()).collect();
     let id = site.create(&parcel.ask(to, Some(args.scheme.clone())))?.id;
     let since = Instant::now();
-    let job = Job::new(site, id, parcel, Arc::new(AtomicBool::new(false)))?;
+    let job = Job::new(site, id, parcel, told.clone())?;
     let (mut drawn, mut lines) = (None::<Instant>, 0);
     let end = job.run(&mut |view| {
         if quiet || drawn.is_some_and(|d| d.elapsed() < DRAW) {
@@ -328,7 +338,7 @@ fn send(
     })?;
     match end {
         JobEnd::Over(status) => Ok(*status),
-        JobEnd::Paused => Err(Failure::Other("it was paused".into())),
+        JobEnd::Paused => Err(Failure::Stopped),
     }
 }
 
