@@ -9,6 +9,7 @@
 //! - [`run_rx`], [`run_ping`], [`run_pong`]: the other ends; [`seq`] finds loss and reordering.
 //! - [`hist`], [`picture`], [`plot`], [`hlog`]: latencies, and how they are shown.
 //! - [`rig`]: the forwarding path without threads, for counting and micro-benchmarks.
+//! - [`child`], [`cpu`], [`machine`], [`stats`]: processes that are measured, on what, and their samples in few numbers.
 //! - [`report`]: a run in numbers; [`run`], [`team`], [`signal`]: limits, threads, stopping.
 //!
 //! ```no_run
@@ -26,7 +27,9 @@
 //! ```
 
 pub mod addr;
+pub mod child;
 pub mod clock;
+pub mod cpu;
 pub mod dump;
 mod flight;
 pub mod generate;
@@ -34,6 +37,7 @@ pub mod hist;
 pub mod hlog;
 pub mod hlog_read;
 mod mac;
+pub mod machine;
 pub mod pace;
 pub mod packet;
 pub mod paint;
@@ -53,6 +57,7 @@ pub mod seq;
 pub mod signal;
 pub mod source;
 pub mod stamp;
+pub mod stats;
 pub mod team;
 pub mod tx;
 pub mod vm;

@@ -3,7 +3,7 @@
 //!
 //! Files in the order a `test` run meets them: `packages` (what the tests need from Debian), `suite` (the
 //! steps), `checks` (the steps that are more than one cargo call), `counts`, `deny` and `docs` (such checks),
-//! `guests` (virtual machines for the end-to-end tests), `peers` (the benchmark beside other switches, and bringing these),
+//! `guests` (virtual machines for the end-to-end tests), `peers` (the benchmark beside other switches, and bringing these), `wan` (the same for files over a WAN),
 //! `report` (what passed, what failed, and loudly what did not run).
 
 mod checks;
@@ -16,6 +16,7 @@ mod packages;
 mod peers;
 mod report;
 mod suite;
+mod wan;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ enum Command {
     /// Run the micro-benchmarks, then the end-to-end benchmark (the arguments go to the latter). `bench peers`
     /// measures Valecast beside other switches instead: see `bench peers --help` and docs/guide/benchmarking.md.
     /// `bench qc` runs only the micro-benchmarks of QuickCast. `bench vm` measures VM ports with bare guests under KVM.
+    /// `bench wan` measures files over an emulated WAN beside other programs: see `bench wan --help`.
     Bench {
         /// Arguments of the end-to-end benchmark; or `peers` and the arguments of that one; `vm` and its arguments; or `qc` and
         /// those of criterion, such as part of a benchmark's name.
@@ -100,6 +102,9 @@ fn main() -> ExitCode {
         }
         Command::Bench { args } if args.first().is_some_and(|a| a == peers::WORD) => {
             peers::bench(&mut report, &args[1..]);
+        }
+        Command::Bench { args } if args.first().is_some_and(|a| a == wan::WORD) => {
+            wan::bench(&mut report, &args[1..]);
         }
         Command::Bench { args } if args.first().is_some_and(|a| a == "qc") => {
             checks::bench_qc(&mut report, &args[1..]);

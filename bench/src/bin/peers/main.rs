@@ -3,28 +3,25 @@
 //! In the order in which a run meets them:
 //!
 //! - `cli`, `plan`, `job`: what was asked for, as a list of jobs, each with the setup of the switch that it needs.
-//! - `contenders/`: the switches, one file each, behind `peer`'s traits; `child` and `hugepages` are what they
+//! - `contenders/`: the switches, one file each, behind `peer`'s traits; [`child`] and `hugepages` are what they
 //!   run as and in, and leave nothing behind.
 //! - `wires/`: the ways into a switch, one file each; `memif/` is the memif client; `frames` what is sent.
 //! - `raw/`: what the memory allows, as a contender and as probes.
 //! - `run`: the rounds; each run is watched by `noise` (other processes, the hypervisor) and `placement` (how far
 //!   apart the host has the two cores).
 //! - `drive`, `latency`, `split`, `costs`: the jobs, on whatever wires; `namespaces`: those without wires.
-//! - `results`, `stats`, `report/`: samples, and the tables, files and the chart made of them; `machine` says where.
+//! - `results`, [`stats`], `report/`: samples, and the tables, files and the chart made of them; [`machine`] says where.
 //!
 //! One process, tied to core 0, generates and sinks; the switch forwards on core 1.
 
-mod child;
 mod cli;
 mod contenders;
 mod costs;
-mod cpu;
 mod drive;
 mod frames;
 mod hugepages;
 mod job;
 mod latency;
-mod machine;
 mod memif;
 mod namespaces;
 mod noise;
@@ -36,7 +33,6 @@ mod report;
 mod results;
 mod run;
 mod split;
-mod stats;
 mod wires;
 
 use std::io::Write as _;
@@ -44,6 +40,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use valecast_bench::{child, cpu, machine, stats};
 
 use cli::Args;
 use contenders::Places;

@@ -9,7 +9,7 @@ use crate::job::{Job, Setup};
 use crate::wires::Endpoint;
 
 /// Anything that goes wrong with a contender, in words.
-pub type Trouble = Box<dyn std::error::Error + Send + Sync>;
+pub use valecast_bench::child::Trouble;
 
 /// One end of a contender's port, held by the process that generates and sinks. Nothing but the `wait` functions blocks.
 pub trait Wire {

@@ -18,13 +18,22 @@ pub fn pin(cpu: usize) {
     }
 }
 
-/// Lets the calling thread run on all cores.
-pub fn unpin() {
+/// Lets the calling thread run on all cores; says where it could run before.
+pub fn unpin() -> Option<CpuSet> {
+    let before = sched_getaffinity(Pid::from_raw(0)).ok();
     let mut set = CpuSet::new();
     for cpu in 0..cores() {
         let _ = set.set(cpu);
     }
     let _ = sched_setaffinity(Pid::from_raw(0), &set);
+    before
+}
+
+/// Ties the calling thread to where it could run before [`unpin`].
+pub fn tie(before: Option<CpuSet>) {
+    if let Some(set) = before {
+        let _ = sched_setaffinity(Pid::from_raw(0), &set);
+    }
 }
 
 /// How many cores this process may use.

@@ -10,7 +10,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cpu;
-use crate::peer::Trouble;
+
+/// Whatever keeps something from being measured.
+pub type Trouble = Box<dyn std::error::Error + Send + Sync>;
 
 /// A process that is ended when the value goes; what it says is in a file.
 pub struct Process {
@@ -37,9 +39,9 @@ impl Process {
         unsafe { command.pre_exec(die_with_us) };
         let shown = shown(&command);
         // Not tied to the core that this thread is tied to.
-        cpu::unpin();
+        let tied = cpu::unpin();
         let child = command.spawn();
-        cpu::pin(cpu::CLIENT);
+        cpu::tie(tied);
         let child = child.map_err(|e| format!("{shown}: {e}"))?;
         Ok(Self { child, log: log.to_owned() })
     }
@@ -76,6 +78,15 @@ impl Process {
         match self.child.try_wait()? {
             Some(status) => Err(format!("ended with {status}; it said:\n{}", self.tail()).into()),
             None => Ok(()),
+        }
+    }
+
+    /// Whether it has ended; fails with its last words if it did not end well.
+    pub fn ended(&mut self) -> Result<bool, Trouble> {
+        match self.child.try_wait()? {
+            None => Ok(false),
+            Some(status) if status.success() => Ok(true),
+            Some(status) => Err(format!("ended with {status}; it said:\n{}", self.tail()).into()),
         }
     }
 
