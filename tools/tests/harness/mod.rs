@@ -7,9 +7,11 @@
 #![allow(dead_code, unused_imports)]
 
 mod daemon;
+pub mod forge;
 pub mod guests;
 mod load;
 mod netns;
+pub mod qc;
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -70,13 +72,19 @@ pub fn skip_aloud(test: &str, why: &str) -> bool {
 
 /// Looks again and again until `look` sees something.
 #[track_caller]
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    wait_long(what, DEADLINE, look)
+}
+
+/// The same, for what takes its time on any machine.
+#[track_caller]
+pub fn wait_long<T>(what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(seen) = look() {
             return seen;
         }
-        assert!(begun.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for: {what}");
+        assert!(begun.elapsed() < patience, "waited {patience:?} in vain for: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,0 +1,338 @@
+//! QuickCast when things go wrong: loss, deaths, dead links, full disks, forged frames. Real daemons, controllers and
+//! endpoints; what arrives is compared byte by byte, and every switch's books are balanced at the end.
+
+mod harness;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use harness::qc::{Link, Running, Sites, assert_same, link};
+use harness::{need, wait_for, wait_long};
+use nix::sys::signal::Signal;
+
+/// Far longer than a transfer here takes with any loss, on any machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Two receivers behind one site.
+fn fork() -> Vec<Link> {
+    vec![link("S", "a", "100Mbit/s"), link("a", "t1", "100Mbit/s"), link("a", "t2", "100Mbit/s")]
+}
+
+/// Two ways from S to each receiver.
+fn diamond() -> Vec<Link> {
+    vec![
+        link("S", "a", "50Mbit/s"),
+        link("S", "b", "50Mbit/s"),
+        link("a", "t1", "50Mbit/s"),
+        link("b", "t1", "50Mbit/s"),
+        link("a", "t2", "50Mbit/s"),
+        link("b", "t2", "50Mbit/s"),
+    ]
+}
+
+#[track_caller]
+fn arrived(send: Running) {
+    let (code, said) = send.end(PATIENCE);
+    assert_eq!(code, 0, "{said}");
+}
+
+/// Waits until a receiver has a part of the file, as the controller knows it.
+#[track_caller]
+fn wait_have(sites: &Sites, site: &str, bytes: usize) {
+    wait_for(&format!("{site} to have {bytes} bytes"), || (sites.have(site) >= bytes as u64).then_some(()));
+}
+
+/// Frames that a switch's ports dropped, or lost on purpose, in all.
+fn lost(sites: &Sites, switch: &str) -> u64 {
+    harness::drops(&sites.daemon.ctl_on(switch, &["stats"]))
+}
+
+/// A transfer to two receivers over links with faults.
+fn over(faults: &str) {
+    let sites = Sites::start(&fork().into_iter().map(|l| l.faults(faults)).collect::<Vec<_>>());
+    let file = sites.file("data", 3_000_000);
+    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
+    arrived(sites.send("S", &file, "t1,t2", &[]));
+    for t in ["t1", "t2"] {
+        assert_same(&file, &sites.folder(t).join("data"));
+    }
+    assert!(lost(&sites, "S") + lost(&sites, "a") > 0, "the links lost nothing");
+    sites.assert_books();
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
+#[test]
+fn one_frame_in_a_hundred_is_lost() {
+    over("loss = 0.01");
+}
+
+#[test]
+fn one_frame_in_ten_is_lost_and_others_come_late_twice_or_changed() {
+    over("loss = 0.1, reorder = 0.1, duplicate = 0.02, corrupt = 0.01, delay = \"5ms\"");
+}
+
+#[test]
+fn half_of_all_frames_are_lost_in_bursts() {
+    over("loss = 0.5, burst = 20");
+}
+
+#[test]
+fn a_receiver_is_killed_ten_times_and_the_other_does_not_notice() {
+    let sites =
+        Sites::start(&[link("S", "a", "60Mbit/s"), link("a", "t1", "60Mbit/s"), link("a", "t2", "60Mbit/s")]);
+    let bytes = 12_000_000;
+    let file = sites.file("data", bytes);
+    let other = sites.recv("t2", &sites.folder("t2"));
+    let mut receiver = sites.recv("t1", &sites.folder("t1"));
+    let send = sites.send("S", &file, "t1,t2", &[]);
+    let place = sites.folder("t1").join("data");
+    let mut word = 7u64;
+    for kill in 0..10 {
+        // Each time at another, higher share of the file: random, and the same in every run.
+        word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let share = (kill as f64 + (word >> 40) as f64 / (1u64 << 24) as f64) / 12.0;
+        wait_have(&sites, "t1", (share * bytes as f64) as usize);
+        assert!(!place.exists(), "killed {kill} times only");
+        receiver.kill();
+        receiver = sites.recv("t1", &sites.folder("t1"));
+    }
+    arrived(send);
+    for t in ["t1", "t2"] {
+        assert_same(&file, &sites.folder(t).join("data"));
+    }
+    drop((receiver, other));
+    sites.assert_books();
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
+#[test]
+fn a_sender_is_killed_and_its_transfer_goes_on_where_it_was() {
+    let sites = Sites::start(&fork());
+    let bytes = 12_000_000;
+    let file = sites.file("data", bytes);
+    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
+    let send = sites.send("S", &file, "t1,t2", &[]);
+    wait_have(&sites, "t1", bytes / 4);
+    send.kill();
+    let stalled = sites.wait_state("stalled");
+    sites.assert_clean();
+    let id = stalled["id"].to_string();
+    arrived(sites.resume("S", &file, &id));
+    for t in ["t1", "t2"] {
+        assert_same(&file, &sites.folder(t).join("data"));
+    }
+    assert_eq!(sites.transfers().len(), 1, "it is the same transfer");
+    sites.assert_books();
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
+#[test]
+fn the_controller_is_killed_while_data_flows() {
+    let mut sites = Sites::start(&fork());
+    let bytes = 12_000_000;
+    let file = sites.file("data", bytes);
+    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
+    let send = sites.send("S", &file, "t1,t2", &[]);
+    wait_have(&sites, "t1", bytes / 4);
+    sites.kill_controller();
+    // Trees stay: all arrives though nobody is in control.
+    for t in ["t1", "t2"] {
+        let place = sites.folder(t).join("data");
+        wait_for(&format!("{t} to have the file without a controller"), || place.exists().then_some(()));
+    }
+    sites.start_controller();
+    arrived(send);
+    for t in ["t1", "t2"] {
+        assert_same(&file, &sites.folder(t).join("data"));
+    }
+    sites.assert_clean();
+    sites.assert_books();
+    sites.daemon.stop();
+}
+
+#[test]
+fn the_controller_is_killed_while_trees_are_installed() {
+    let mut sites = Sites::start(&fork());
+    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
+    for round in 0..5u64 {
+        let file = sites.file(&format!("data{round}"), 300_000);
+        let send = sites.send("S", &file, "t1,t2", &[]);
+        // Before, while and after the transfer is planned and installed.
+        std::thread::sleep(Duration::from_millis(5 + 12 * round));
+        sites.kill_controller();
+        sites.start_controller();
+        arrived(send);
+        for t in ["t1", "t2"] {
+            assert_same(&file, &sites.folder(t).join(format!("data{round}")));
+        }
+    }
+    sites.assert_clean();
+    sites.assert_books();
+    sites.daemon.stop();
+}
+
+#[test]
+fn a_link_is_down_for_five_seconds() {
+    let sites = Sites::start(&fork());
+    let bytes = 12_000_000;
+    let file = sites.file("data", bytes);
+    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
+    let send = sites.send("S", &file, "t1,t2", &[]);
+    wait_have(&sites, "t1", bytes / 4);
+    sites.cut("S", "a");
+    let waiting = sites.wait_state("waiting");
+    let why = waiting["why"].as_str().unwrap_or_default().to_owned();
+    assert!(!why.is_empty(), "it does not say what it waits for: {waiting:#}");
+    std::thread::sleep(Duration::from_secs(5));
+    sites.mend("S", "a");
+    arrived(send);
+    for t in ["t1", "t2"] {
+        assert_same(&file, &sites.folder(t).join("data"));
+    }
+    sites.assert_books();
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
+#[test]
+fn a_link_is_down_for_good_and_another_way_is_found() {
+    let sites = Sites::start(&diamond());
+    let bytes = 12_000_000;
+    let file = sites.file("data", bytes);
+    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
+    let send = sites.send("S", &file, "t1,t2", &["--scheme", "single"]);
+    wait_have(&sites, "t1", bytes / 4);
+    let running = sites.wait_state("running");
+    let links = running["trees"][0]["links"].as_array().cloned().unwrap_or_default();
+    let by =
+        links.iter().find(|l| l[0] == "S").and_then(|l| l[1].as_str()).expect("a link from S").to_owned();
+    sites.cut("S", &by);
+    arrived(send);
+    for t in ["t1", "t2"] {
+        assert_same(&file, &sites.folder(t).join("data"));
+    }
+    sites.assert_books();
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
+/// A small file system in memory, until the value goes.
+struct Small<'a>(&'a Path);
+
+impl<'a> Small<'a> {
+    fn mount(at: &'a Path, size: &str) -> Self {
+        let option = format!("size={size}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &option, "tmpfs"]).arg(at).status();
+        assert!(mounted.expect("mount").success());
+        Self(at)
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_one_receiver_and_no_other() {
+    if !need("a_full_disk_stops_one_receiver_and_no_other", &["mount"]) {
+        return;
+    }
+    let sites = Sites::start(&fork());
+    let file = sites.file("data", 6_000_000);
+    let full = sites.folder("t1");
+    let _small = Small::mount(&full, "2m");
+    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
+    let (code, said) = sites.send("S", &file, "t1,t2", &[]).end(PATIENCE);
+    assert_ne!(code, 0, "t1 cannot have it: {said}");
+    assert_same(&file, &sites.folder("t2").join("data"));
+    assert!(!full.join("data").exists());
+    let partial = sites.wait_state("partial");
+    let receivers = partial["receivers"].as_array().cloned().unwrap_or_default();
+    let of = |site: &str| receivers.iter().find(|r| r["site"] == site).cloned().unwrap_or_default();
+    assert_eq!(of("t2")["state"], "verified");
+    assert_eq!(of("t1")["state"], "failed");
+    let why = of("t1")["why"].as_str().unwrap_or_default().to_lowercase();
+    assert!(why.contains("space") || why.contains("disk"), "not clear: {why:?}");
+    assert!(said.contains("t1"), "the sender does not say who lacks it: {said}");
+    sites.assert_books();
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
+/// One who has nothing to do here floods each switch and a link with frames that look like a tree's.
+#[test]
+fn forged_frames_are_dropped_and_do_no_harm() {
+    let sites = Sites::start(&[
+        link("S", "a", "60Mbit/s").via("evil"),
+        link("a", "t1", "60Mbit/s"),
+        link("a", "t2", "60Mbit/s"),
+    ]);
+    let bytes = 6_000_000;
+    let file = sites.file("data", bytes);
+    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
+    let send = sites.send("S", &file, "t1,t2", &[]);
+    let running = sites.wait_state("running");
+    let tree = running["trees"][0]["tree"].as_u64().expect("a tree") as u32;
+    let transfer = running["id"].as_u64().expect("its number");
+    for switch in ["evil", "S", "a", "t1"] {
+        harness::forge::flood(&sites.daemon.attach_socket(switch), "other", tree, transfer, 3_000);
+    }
+    arrived(send);
+    for t in ["t1", "t2"] {
+        assert_same(&file, &sites.folder(t).join("data"));
+    }
+    sites.assert_books();
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
+/// A reply that is asked for while all is well, so that the other tests mean something.
+#[test]
+fn without_faults_nothing_is_sent_twice() {
+    let sites = Sites::start(&fork());
+    let bytes = 6_000_000usize;
+    let file = sites.file("data", bytes);
+    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
+    arrived(sites.send("S", &file, "t1,t2", &[]));
+    for t in ["t1", "t2"] {
+        assert_same(&file, &sites.folder(t).join("data"));
+    }
+    let done = sites.wait_state("done");
+    assert!(
+        done["receivers"].as_array().is_some_and(|r| r.iter().all(|r| r["state"] == "verified")),
+        "{done:#}"
+    );
+    let stats = sites.daemon.ctl_on("S", &["stats"]);
+    let ports = stats["ports"].as_array().cloned().unwrap_or_default();
+    let out =
+        ports.iter().find(|p| p["name"] == "to-a").and_then(|p| p["out_bytes"].as_u64()).expect("a counter");
+    let part = out as f64 / bytes as f64;
+    assert!((1.03..1.10).contains(&part), "the link carried {part:.3} of the file");
+    sites.assert_books();
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
+/// What a killed receiver has left is used, not fetched again.
+#[test]
+fn a_receiver_that_has_it_says_so() {
+    let sites = Sites::start(&fork());
+    let file = sites.file("data", 1_000_000);
+    let receiver = sites.recv("t1", &sites.folder("t1"));
+    arrived(sites.send("S", &file, "t1", &[]));
+    receiver.signal(Signal::SIGTERM);
+    wait_long("the receiver to end on SIGTERM", PATIENCE, {
+        let mut receiver = receiver;
+        move || receiver.ended()
+    });
+    assert_same(&file, &sites.folder("t1").join("data"));
+    assert!(fs::read_dir(sites.folder("t1")).expect("the folder").count() >= 1);
+    sites.daemon.stop();
+}

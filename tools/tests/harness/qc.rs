@@ -1,0 +1,405 @@
+//! QuickCast in one daemon: a switch for each site, patch ports for links, the controller, and endpoints. Nothing needs root.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+use valecast_switch::api::client::ask;
+
+use super::daemon::settle_on;
+use super::{Daemon, wait_for};
+
+const VALECAST: &str = env!("CARGO_BIN_EXE_valecast");
+
+/// A link, both ways.
+#[derive(Clone, Debug)]
+pub struct Link {
+    a: &'static str,
+    b: &'static str,
+    capacity: &'static str,
+    /// Further keys of the ports at a and at b.
+    keys: [String; 2],
+    /// A switch in between that is no site.
+    via: Option<&'static str>,
+}
+
+/// A link without faults.
+pub fn link(a: &'static str, b: &'static str, capacity: &'static str) -> Link {
+    Link { a, b, capacity, keys: Default::default(), via: None }
+}
+
+impl Link {
+    /// With faults in both directions, such as `loss = 0.01`.
+    #[must_use]
+    pub fn faults(mut self, faults: &str) -> Self {
+        for (i, keys) in self.keys.iter_mut().enumerate() {
+            // The two directions lose other frames.
+            *keys = format!("faults = {{ {faults}, seed = {} }}\n", i + 1);
+        }
+        self
+    }
+
+    /// With a switch in between that is no site and knows nothing of trees: it floods what it does not know.
+    #[must_use]
+    pub fn via(mut self, switch: &'static str) -> Self {
+        self.via = Some(switch);
+        self
+    }
+
+    /// The switch and the port at the other end of the port at `here`.
+    fn peer(&self, here: &str) -> String {
+        let there = if here == self.a { self.b } else { self.a };
+        match self.via {
+            Some(via) => format!("{via}:{}", port(here)),
+            None => format!("{there}:{}", port(here)),
+        }
+    }
+
+    /// The port at `here`, as `ctl attach` takes it.
+    fn words(&self, here: &str) -> Vec<String> {
+        let there = if here == self.a { self.b } else { self.a };
+        let mut words = vec![format!("{here}:{}", port(there)), "kind=patch".to_owned()];
+        words.extend([format!("peer={}", self.peer(here)), format!("capacity={}", self.capacity)]);
+        words.extend(["flood=false".to_owned(), "learn=false".to_owned()]);
+        words
+    }
+}
+
+/// A running network of sites.
+pub struct Sites {
+    /// The daemon with all switches.
+    pub daemon: Daemon,
+    controller: Option<Running>,
+    links: Vec<Link>,
+    names: Vec<&'static str>,
+    dir: TempDir,
+}
+
+/// A process of the test's, killed when the value goes. What it says is in files.
+pub struct Running {
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Running {
+    #[track_caller]
+    fn start(words: &[&str], dir: &Path) -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let file = |end: &str| dir.join(format!("{}-{n}.{end}", words.get(1).unwrap_or(&"")));
+        let (out, err) = (file("out"), file("err"));
+        let mut command = Command::new(VALECAST);
+        command.args(words).stdin(Stdio::null());
+        command
+            .stdout(fs::File::create(&out).expect("a file"))
+            .stderr(fs::File::create(&err).expect("a file"));
+        let child = command.spawn().unwrap_or_else(|e| panic!("{VALECAST} {words:?}: {e}"));
+        Self { child, out, err }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("wait")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).expect("kill");
+    }
+
+    /// SIGKILL, and it is gone.
+    pub fn kill(mut self) -> String {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.said()
+    }
+
+    /// All that it has said.
+    pub fn said(&self) -> String {
+        let read = |p: &Path| fs::read_to_string(p).unwrap_or_default();
+        format!("{}{}", read(&self.out), read(&self.err))
+    }
+
+    /// What it has printed to its standard output.
+    pub fn printed(&self) -> String {
+        fs::read_to_string(&self.out).unwrap_or_default()
+    }
+
+    /// Waits for its end; returns its exit status and what it said.
+    #[track_caller]
+    pub fn end(mut self, patience: Duration) -> (i32, String) {
+        let status =
+            super::wait_long(&format!("the end of a process that said:\n{}", self.said()), patience, || {
+                self.ended()
+            });
+        (status.code().unwrap_or(-1), self.said())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- {} ----\n{}", self.err.display(), self.said());
+        }
+    }
+}
+
+fn port(to: &str) -> String {
+    format!("to-{to}")
+}
+
+/// The daemon's configuration.
+fn text(links: &[Link], names: &[&'static str]) -> String {
+    let mut text = "run_dir = \"{run}\"\n".to_owned();
+    // A client of the test's own, for what does not belong on a tree.
+    let other = "[[switch.port]]\nname = \"other\"\nkind = \"ring\"\n";
+    let ends = |l: &Link| [(l.a, l.b, l.keys[0].clone()), (l.b, l.a, l.keys[1].clone())];
+    for name in names {
+        let _ = writeln!(text, "[[switch]]\nname = \"{name}\"\n{other}");
+        for (l, (here, there, keys)) in links.iter().flat_map(|l| ends(l).map(|e| (l, e))) {
+            if here == *name {
+                let _ = write!(
+                    text,
+                    "[[switch.port]]\nname = \"{}\"\nkind = \"patch\"\npeer = \"{}\"\ncapacity = \"{}\"\n\
+                     flood = false\nlearn = false\n{keys}",
+                    port(there),
+                    l.peer(here),
+                    l.capacity
+                );
+            }
+        }
+    }
+    for l in links {
+        let Some(via) = l.via else { continue };
+        let _ = writeln!(text, "[[switch]]\nname = \"{via}\"\n{other}");
+        for (near, far) in [(l.a, l.b), (l.b, l.a)] {
+            let (name, peer) = (port(near), port(far));
+            let _ = writeln!(
+                text,
+                "[[switch.port]]\nname = \"{name}\"\nkind = \"patch\"\npeer = \"{near}:{peer}\""
+            );
+        }
+    }
+    text += "[qc]\n";
+    for name in names {
+        let _ = writeln!(text, "[[qc.site]]\nswitch = \"{name}\"");
+        for (here, there, _) in links.iter().flat_map(ends) {
+            if here == *name {
+                let _ = writeln!(text, "[[qc.site.link]]\nport = \"{}\"\nto = \"{there}\"", port(there));
+            }
+        }
+    }
+    text
+}
+
+impl Sites {
+    /// Starts a daemon with these links' sites, and a controller.
+    #[track_caller]
+    pub fn start(links: &[Link]) -> Self {
+        let mut names: Vec<&'static str> = links.iter().flat_map(|l| [l.a, l.b]).collect();
+        names.sort_unstable();
+        names.dedup();
+        let daemon = Daemon::start(&text(links, &names));
+        let dir = TempDir::with_prefix("valecast-qc-").expect("a temporary folder");
+        let mut sites = Self { daemon, controller: None, links: links.to_vec(), names, dir };
+        sites.start_controller();
+        let count = 2 * links.len();
+        wait_for("all links to be up", || {
+            let links = sites.overview()?["links"].as_array().cloned()?;
+            (links.iter().filter(|l| l["up"] == true).count() == count).then_some(())
+        });
+        sites
+    }
+
+    /// What the controller shows; none if it does not answer.
+    pub fn overview(&self) -> Option<Value> {
+        let answer =
+            ask(&self.daemon.run_dir().join("qc-controller.sock"), "GET", "/v1/overview", None).ok()?;
+        serde_json::from_str(&answer.body).ok()
+    }
+
+    /// A folder of the test's own.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts the controller, with the state that it has left.
+    #[track_caller]
+    pub fn start_controller(&mut self) {
+        let file = self.dir.path().join("te.toml");
+        let run = self.daemon.run_dir();
+        let state = self.dir.path().join("te-state");
+        fs::write(
+            &file,
+            format!(
+                "socket = \"{}\"\nstate_dir = \"{}\"\nsender_timeout = \"3s\"\n",
+                run.join("qc-controller.sock").display(),
+                state.display()
+            ),
+        )
+        .expect("write te.toml");
+        self.controller =
+            Some(Running::start(&["qc", "serve", &file.display().to_string()], self.dir.path()));
+    }
+
+    /// SIGKILLs the controller.
+    pub fn kill_controller(&mut self) {
+        drop(self.controller.take());
+    }
+
+    /// `valecast qc send FILE --to .. --wait`, with more words.
+    #[track_caller]
+    pub fn send(&self, from: &str, file: &Path, to: &str, more: &[&str]) -> Running {
+        let (file, socket) = (file.display().to_string(), self.socket(from).display().to_string());
+        let words = ["qc", "send", &file, "--to", to, "--wait", "--socket", &socket];
+        Running::start(&[&words[..], more].concat(), self.dir.path())
+    }
+
+    /// `valecast qc send --resume ID FILE --wait`.
+    #[track_caller]
+    pub fn resume(&self, from: &str, file: &Path, id: &str) -> Running {
+        let (file, socket) = (file.display().to_string(), self.socket(from).display().to_string());
+        let words = ["qc", "send", "--resume", id, &file, "--wait", "--socket", &socket];
+        Running::start(&words, self.dir.path())
+    }
+
+    /// `valecast qc recv --dir DIR`.
+    #[track_caller]
+    pub fn recv(&self, site: &str, dir: &Path) -> Running {
+        let (dir, socket) = (dir.display().to_string(), self.socket(site).display().to_string());
+        let receiver = Running::start(&["qc", "recv", "--dir", &dir, "--socket", &socket], self.dir.path());
+        wait_for(&format!("a receiver at {site}"), || {
+            let sites = self.overview()?["sites"].as_array().cloned()?;
+            sites.iter().any(|s| s["name"] == site && s["receives"] == true).then_some(())
+        });
+        receiver
+    }
+
+    /// A site's folder for what it receives, made.
+    pub fn folder(&self, site: &str) -> PathBuf {
+        let dir = self.dir.path().join(format!("at-{site}"));
+        fs::create_dir_all(&dir).expect("a folder");
+        dir
+    }
+
+    /// A file of random bytes, the same each time.
+    pub fn file(&self, name: &str, bytes: usize) -> PathBuf {
+        let path = self.dir.path().join(name);
+        let mut word = bytes as u64 | 1;
+        let mut content = Vec::with_capacity(bytes + 8);
+        while content.len() < bytes {
+            // xorshift64
+            word ^= word << 13;
+            word ^= word >> 7;
+            word ^= word << 17;
+            content.extend_from_slice(&word.to_le_bytes());
+        }
+        content.truncate(bytes);
+        fs::write(&path, content).expect("write a file");
+        path
+    }
+
+    #[track_caller]
+    fn link(&self, a: &str, b: &str) -> &Link {
+        let found = self.links.iter().find(|l| (l.a, l.b) == (a, b));
+        found.unwrap_or_else(|| panic!("no link {a}-{b}"))
+    }
+
+    /// Cuts a link: its port at `a` is gone, so nothing goes either way.
+    #[track_caller]
+    pub fn cut(&self, a: &str, b: &str) {
+        let port = &self.link(a, b).words(a)[0];
+        self.daemon.ctl_on(a, &["detach", port]);
+    }
+
+    /// Brings a link back that was cut.
+    #[track_caller]
+    pub fn mend(&self, a: &str, b: &str) {
+        let words = self.link(a, b).words(a);
+        let words: Vec<&str> = std::iter::once("attach").chain(words.iter().map(String::as_str)).collect();
+        self.daemon.ctl_on(a, &words);
+    }
+
+    /// A site's local socket.
+    pub fn socket(&self, site: &str) -> PathBuf {
+        self.daemon.run_dir().join(format!("{site}.qc.sock"))
+    }
+
+    /// What a site's local socket says; none if it does not, or says no.
+    pub fn get(&self, site: &str, path: &str) -> Option<Value> {
+        let answer = ask(&self.socket(site), "GET", path, None).ok()?;
+        (answer.status == 200).then(|| serde_json::from_str(&answer.body).ok()).flatten()
+    }
+
+    /// All transfers, as a site's socket passes them on.
+    pub fn transfers(&self) -> Vec<Value> {
+        let list = self.get(self.names[0], "/v1/transfers");
+        list.and_then(|v| v.as_array().cloned().or_else(|| v["transfers"].as_array().cloned()))
+            .unwrap_or_default()
+    }
+
+    /// Waits until the only transfer is in a state.
+    #[track_caller]
+    pub fn wait_state(&self, state: &str) -> Value {
+        wait_for(&format!("a transfer that is {state}; there are {:#?}", self.transfers()), || {
+            self.transfers().into_iter().find(|t| t["state"] == state)
+        })
+    }
+
+    /// Bytes of content that a receiver of the only transfer has, as far as the controller knows.
+    pub fn have(&self, site: &str) -> u64 {
+        let transfers = self.transfers();
+        let receivers =
+            transfers.first().and_then(|t| t["receivers"].as_array().cloned()).unwrap_or_default();
+        receivers.iter().find(|r| r["site"] == site).and_then(|r| r["have"].as_u64()).unwrap_or(0)
+    }
+
+    /// At each switch every frame that came in was forwarded or dropped under a name, and every copy went out or was dropped under one.
+    #[track_caller]
+    pub fn assert_books(&self) {
+        for name in &self.names {
+            super::daemon::check_books(&settle_on(&self.daemon, name), name);
+        }
+    }
+
+    /// Nothing of any tree is left at any switch.
+    #[track_caller]
+    pub fn assert_clean(&self) {
+        for name in &self.names {
+            wait_for(&format!("switch {name} to have no trees' groups"), || {
+                let groups = self.daemon.ctl_on(name, &["groups"]);
+                let list =
+                    groups["groups"].as_array().or_else(|| groups.as_array()).cloned().unwrap_or_default();
+                list.is_empty().then_some(())
+            });
+        }
+    }
+}
+
+/// The exit status and the output of a command that runs to its end.
+#[track_caller]
+pub fn qc(words: &[&str]) -> Output {
+    Command::new(VALECAST).arg("qc").args(words).stdin(Stdio::null()).output().expect("run valecast qc")
+}
+
+/// Fails unless a file holds the same bytes as another.
+#[track_caller]
+pub fn assert_same(sent: &Path, got: &Path) {
+    let (a, b) = (
+        fs::read(sent).expect("what was sent"),
+        fs::read(got).unwrap_or_else(|e| panic!("{}: {e}", got.display())),
+    );
+    assert_eq!(a.len(), b.len(), "{}", got.display());
+    let differs = a.iter().zip(&b).position(|(x, y)| x != y);
+    assert_eq!(differs, None, "{} differs", got.display());
+}
