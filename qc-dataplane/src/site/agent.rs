@@ -29,10 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// A controller that answers at once with what it said before is asked again after this.
 const NO_NEWS: Duration = Duration::from_millis(50);
-/// How often frames of probes are looked for.
-const LOOK: Duration = Duration::from_millis(100);
-/// Looks in a time of [`probe::EVERY`].
-const LOOKS: u32 = 3;
+/// How often a probe is sent, and those of others are looked for.
+const LOOK: Duration = Duration::from_millis(60);
+/// Looks in a time of [`probe::EVERY`]: a link that loses every other frame is seldom silent for one.
+const LOOKS: u32 = 5;
 
 /// What the parts of an agent share.
 pub(super) struct Shared {
@@ -332,15 +332,13 @@ async fn watch_links(shared: &Arc<Shared>) {
         }
         if let Some(port) = &mut port {
             hear(shared, port);
+            sequence += 1;
+            speak(shared, port, sequence);
         }
         if look % LOOKS != LOOKS - 1 {
             continue;
         }
         judge(shared);
-        if let Some(port) = &mut port {
-            sequence += 1;
-            speak(shared, port, sequence);
-        }
         let receives = blocking(shared, |s| {
             s.with(|s| s.port_state(RECEIVE_PORT).is_some_and(|(_, client)| client.is_some()))
         });

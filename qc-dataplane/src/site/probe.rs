@@ -1,7 +1,8 @@
 //! Whether a link carries frames, both ways: small frames from each site to its neighbours, all along. Pure.
 //!
-//! A frame says who sent it and whom it hears. A link is up when three in a row came in that say that ours arrive, and
-//! down when three in a row did not come. The frame of a site that the link should not lead to counts as none.
+//! A frame says who sent it and whom it hears. Several are sent in a time of [`EVERY`], so that losses are not taken for the
+//! end. A link is up when in three such times in a row frames came in that say that ours arrive, and down when in three in a
+//! row none came. The frame of a site that the link should not lead to counts as none.
 
 use valecast_config::Mac;
 
@@ -15,9 +16,9 @@ pub const TREE: u32 = crate::address::MOST_TREES - 1;
 pub const TO: Mac = Mac([0x03, 0xff, 0xff, 0xff, 0, 0]);
 /// Where they come from.
 pub const FROM: Mac = Mac([0x02, 0xff, 0xff, 0xff, 0, 0]);
-/// How often they are sent.
+/// How often is looked whether one came in.
 pub const EVERY: std::time::Duration = std::time::Duration::from_millis(300);
-/// How many in a row change a link's state.
+/// How many times in a row change a link's state.
 const IN_A_ROW: u8 = 3;
 
 /// IEEE 802's "local experimental ethertype 1".
