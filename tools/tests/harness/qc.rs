@@ -60,15 +60,6 @@ impl Link {
             None => format!("{there}:{}", port(here)),
         }
     }
-
-    /// The port at `here`, as `ctl attach` takes it.
-    fn words(&self, here: &str) -> Vec<String> {
-        let there = if here == self.a { self.b } else { self.a };
-        let mut words = vec![format!("{here}:{}", port(there)), "kind=patch".to_owned()];
-        words.extend([format!("peer={}", self.peer(here)), format!("capacity={}", self.capacity)]);
-        words.extend(["flood=false".to_owned(), "learn=false".to_owned()]);
-        words
-    }
 }
 
 /// A running network of sites.
@@ -315,19 +306,20 @@ impl Sites {
         found.unwrap_or_else(|| panic!("no link {a}-{b}"))
     }
 
-    /// Cuts a link: its port at `a` is gone, so nothing goes either way.
+    /// Cuts a link that goes by a switch in between: nothing goes either way. (A site's own port cannot be detached while
+    /// trees use it.)
     #[track_caller]
     pub fn cut(&self, a: &str, b: &str) {
-        let port = &self.link(a, b).words(a)[0];
-        self.daemon.ctl_on(a, &["detach", port]);
+        let via = self.link(a, b).via.unwrap_or_else(|| panic!("the link {a}-{b} goes by no switch"));
+        self.daemon.ctl_on(via, &["detach", &port(a)]);
     }
 
     /// Brings a link back that was cut.
     #[track_caller]
     pub fn mend(&self, a: &str, b: &str) {
-        let words = self.link(a, b).words(a);
-        let words: Vec<&str> = std::iter::once("attach").chain(words.iter().map(String::as_str)).collect();
-        self.daemon.ctl_on(a, &words);
+        let via = self.link(a, b).via.unwrap_or_else(|| panic!("the link {a}-{b} goes by no switch"));
+        let peer = format!("peer={a}:{}", port(b));
+        self.daemon.ctl_on(via, &["attach", &port(a), "kind=patch", &peer]);
     }
 
     /// A site's local socket.
