@@ -86,9 +86,16 @@ impl Run<'_> {
     }
 
     /// Serves an interrupt, if there was one.
-    fn serve(&mut self, each: impl FnMut(&Frame)) -> Result<(), Unmapped> {
+    fn serve(&mut self, mut each: impl FnMut(&Frame)) -> Result<(), Unmapped> {
         if let Some(n) = self.machine.interrupted() {
             let ram = self.machine.ram;
+            // In a flood that may take as long as it lasts: frames are counted meanwhile.
+            let (counts, mut received) = (&self.mailbox.counts.0, self.driver.did().received);
+            let each = |f: &Frame| {
+                received += 1;
+                counts.received.store(received, core::sync::atomic::Ordering::Relaxed);
+                each(f);
+            };
             self.driver.interrupt(&mut self.machine.card, &ram, each)?;
             self.machine.end_of_interrupt(n);
             self.idle = 0;

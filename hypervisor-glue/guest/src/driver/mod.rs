@@ -272,9 +272,8 @@ impl Driver {
     }
 
     /// Takes all frames that are there, gives the buffers back, and asks for an interrupt at the next one; how many.
-    /// A ring's worth at most, however fast they come. Without the CSB some of so many came after the card said why it
-    /// interrupts, so it will again; with it no interrupt was asked for, and the caller looks for more
-    /// ([`Driver::poll`]).
+    /// Without the CSB a ring's worth at most, however fast they come: some of so many came after the card said why it
+    /// interrupts, so it will again.
     pub fn receive(
         &mut self,
         bus: &mut impl Bus,
@@ -288,7 +287,7 @@ impl Driver {
                 0 if self.may_sleep(mem)? => return Ok(got),
                 n => got += n,
             }
-            if got >= self.rx.n {
+            if self.csb.is_none() && got >= self.rx.n {
                 return Ok(got);
             }
         }
