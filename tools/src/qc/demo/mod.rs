@@ -200,6 +200,9 @@ fn demo(args: &DemoArgs, dir: &Path) -> Result<bool, Failure> {
     Ok(show(args, &plan, dir, &status, &bytes))
 }
 
+/// A link by the sites at its ends, and the bytes that it has sent.
+type Carried = (usize, usize, u64);
+
 /// Starts all that stands on the switches, and sends.
 fn over_sites(
     args: &DemoArgs,
@@ -208,7 +211,7 @@ fn over_sites(
     daemon: &Daemon,
     quiet: bool,
     told: &Arc<AtomicBool>,
-) -> Result<(TransferStatus, Vec<(usize, usize, u64)>), Failure> {
+) -> Result<(TransferStatus, Vec<Carried>), Failure> {
     let run_dir = daemon.run_dir().to_owned();
     let chosen = scheme(&args.scheme).ok_or_else(|| Failure::Usage("no such scheme".into()))?;
     let place = run_dir.join(Controller::SOCKET);
@@ -297,7 +300,7 @@ fn ready(plan: &Plan, controller: &Path, told: &AtomicBool) -> Result<(), Failur
 }
 
 /// Bytes that each link has carried.
-fn counted(plan: &Plan, daemon: &Daemon) -> Vec<(usize, usize, u64)> {
+fn counted(plan: &Plan, daemon: &Daemon) -> Vec<Carried> {
     let bytes = |(from, to): &(usize, usize)| {
         let port = plan.network.port(*to);
         let counted = daemon.with(&plan.network.sites[*from], |s| s.out_bytes(&port));
@@ -400,7 +403,7 @@ fn show(
     plan: &Plan,
     dir: &Path,
     status: &TransferStatus,
-    carried: &[(usize, usize, u64)],
+    carried: &[Carried],
 ) -> bool {
     let at = |site: &str| -> PathBuf { dir.join("at").join(site).join(FILE) };
     let right: BTreeMap<&str, bool> = (status.receivers.iter())
