@@ -49,14 +49,14 @@ pub struct Task<'a> {
 pub fn all(task: &Task<'_>, contenders: &[Box<dyn Contender>], stop: &StopFlag) -> Result<Vec<Row>, Trouble> {
     let file = task.work.join("data");
     random_file(&file, task.bytes)?;
-    let row = |c: &Box<dyn Contender>| Row {
+    let row = |c: &dyn Contender| Row {
         name: c.name(),
         about: c.about(),
         version: c.version(),
         runs: Vec::new(),
         failures: Vec::new(),
     };
-    let mut rows: Vec<Row> = contenders.iter().map(row).collect();
+    let mut rows: Vec<Row> = contenders.iter().map(|c| row(c.as_ref())).collect();
     for row in &rows {
         match &row.version {
             Ok(v) => eprintln!("{}: {v}", row.name),
