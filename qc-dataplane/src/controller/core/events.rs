@@ -255,7 +255,12 @@ impl Core {
         match &progress.ended {
             None if verified => self.save(id),
             None => {}
-            Some(Ended::Complete) => self.complete(id, now),
+            Some(Ended::Complete) => {
+                if verified {
+                    self.save(id);
+                }
+                self.complete(id, now);
+            }
             Some(Ended::Paused) => self.stall(id, "its sender was told to stop; it can be resumed".into()),
             Some(Ended::Failed(why)) => {
                 self.end(id, TransferState::Partial, Some(format!("the sender: {}", shown(why))), now);
