@@ -142,7 +142,7 @@ file from S by scheme single: running, 2.0 s
 tree 3 to t1, t2 at 48.0 Mbit/s
   S
   `- a                         
-     `- b                       47.0 Mbit/s of 50.0 Mbit/s
+     `- b                      47.0 Mbit/s of 50.0 Mbit/s
         `- (t1)                
         `- (t2)                
      `- t3                     
