@@ -118,7 +118,10 @@ pub(super) fn switch(r: &mut Reader<'_>) -> ReadSwitch {
             let peer = reader.at("peer").map_or(reader.span.clone(), |at| at.span());
             patches.push((port.name.clone(), patch.clone(), peer));
         }
-        if let (PortKind::Vxlan(tunnel), Some(at)) = (&port.kind, reader.at("remote")) {
+        // Only this kind has the key.
+        if let PortKind::Vxlan(tunnel) = &port.kind
+            && let Some(at) = reader.at("remote")
+        {
             tunnels.push((tunnel.clone(), at.span()));
         }
         if let Some(path) = port.kind.socket()

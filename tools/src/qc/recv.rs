@@ -132,7 +132,8 @@ impl Screen {
             self.ended(tree, now);
         }
         // One that is here still answers its sender until that has heard of it.
-        !(self.once && view.ended.iter().any(|(_, v)| is_over(v)))
+        let known = view.transfers.iter().any(|(_, v)| v.ended && is_over(v));
+        !(self.once && (known || view.ended.iter().any(|(_, v)| is_over(v))))
     }
 
     fn line(&mut self, tree: &IncomingTree, now: &View) -> Line {
@@ -203,10 +204,11 @@ impl Screen {
 
     fn ended(&mut self, tree: &IncomingTree, now: &View) {
         self.line(tree, now);
-        self.known.remove(&tree.transfer);
         if is_over(now) {
+            // What was said of it is not said again while its tree is still there.
             return;
         }
+        self.known.remove(&tree.transfer);
         let total = now.total.unwrap_or(tree.bytes);
         if self.json {
             let value = json!({

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
+use valecast_config::units::parse_duration;
 use valecast_qc_dataplane::control::{ReceiverState, TransferState, TransferStatus};
 use valecast_qc_dataplane::endpoint::local::LocalSite;
 use valecast_qc_dataplane::endpoint::send::Cut;
@@ -30,6 +31,9 @@ ends as soon as the controller has accepted the transfer; `valecast qc status ID
 
 Ctrl-C pauses the transfer, and so does SIGTERM; it goes on where it was with --resume ID. A file that was changed
 meanwhile is another transfer.
+
+Receivers that cannot be reached, or where nobody receives, are waited for. Once all others have ended, that goes on for
+--patience; then the transfer ends without them.
 
 With --serve, this process waits for transfers that are asked for elsewhere (`valecast qc submit`), of files below
 --root, until it is stopped.
@@ -61,6 +65,9 @@ pub struct SendArgs {
     /// Send in this process, and end when the transfer has.
     #[arg(long)]
     wait: bool,
+    /// How long to wait for receivers that cannot be reached, once all others have ended.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    patience: Duration,
     /// Go on with a transfer that was paused or broke off.
     #[arg(long, value_name = "ID")]
     resume: Option<u64>,
@@ -187,6 +194,7 @@ fn background(
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["qc", "send", "--wait", "--resume", &id.to_string()]);
     command.arg("--socket").arg(site.socket()).arg("--chunk").arg(args.chunk.to_string());
+    command.arg("--patience").arg(format!("{}ms", args.patience.as_millis()));
     if let Some(f) = args.fec {
         command.arg("--fec").arg(format!("{},{},{}", f.k, f.m, f.lead));
     }
@@ -220,7 +228,8 @@ fn foreground(
 ) -> Result<u8, Failed> {
     let mut screen = Screen::new(args.json);
     screen.begin(id, &parcel);
-    let end = Job::new(site.clone(), id, parcel, stop)?.run(&mut |view| screen.show(view));
+    let end =
+        Job::new(site.clone(), id, parcel, stop)?.patience(args.patience).run(&mut |view| screen.show(view));
     screen.bars.clear();
     match end? {
         JobEnd::Paused => {

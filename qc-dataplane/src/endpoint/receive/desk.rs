@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub struct DeskView<'a> {
     /// Transfers that arrive, and how they stand.
     pub transfers: Vec<(&'a IncomingTree, View)>,
-    /// Those that have ended since the last time: their trees were taken away, or all is done.
+    /// Those that have ended since the last time: their trees were taken away.
     pub ended: Vec<(IncomingTree, View)>,
     /// Frames of no tree that ends here.
     pub strangers: u64,
@@ -229,15 +229,6 @@ impl Desk {
     /// Takes away what has ended.
     fn reap(&mut self) -> Vec<(IncomingTree, View)> {
         let mut ended = Vec::new();
-        let done: Vec<u32> = self.workers.iter().filter(|(_, w)| w.view().gone).map(|(t, _)| *t).collect();
-        for tree in done {
-            // It stays until its tree goes, so that it is not begun again, but is told of now.
-            if let Some(worker) = self.workers.get_mut(&tree)
-                && worker.tell()
-            {
-                ended.push((worker.tree.clone(), worker.view()));
-            }
-        }
         let all = std::mem::take(&mut self.ending);
         let (gone, ending): (Vec<_>, Vec<_>) = all.into_iter().partition(|w| w.view().gone);
         self.ending = ending;

@@ -30,6 +30,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// HTTP's status when another sender speaks for the transfer, and how many beats that may go on at first.
 const TAKEN: u16 = 409;
 const PATIENCE: u32 = 60;
+/// How long a job waits for receivers that no tree serves, unless it is told otherwise.
+pub const WAIT_FOR_OTHERS: Duration = Duration::from_secs(60);
 /// How long a paused or failed sender tries to say so.
 const FAREWELL: u32 = 3;
 
@@ -123,6 +125,10 @@ pub struct Job {
     /// What trees that are gone have sent.
     before: SenderCounters,
     trouble: Option<String>,
+    /// How long receivers are waited for that no tree serves, once others have ended.
+    patience: Duration,
+    /// Since when nothing is being sent.
+    idle: Option<Instant>,
 }
 
 impl Job {
@@ -150,7 +156,17 @@ impl Job {
             tally: Tally::default(),
             before: SenderCounters::default(),
             trouble: None,
+            patience: WAIT_FOR_OTHERS,
+            idle: None,
         })
+    }
+
+    /// Waits so long for receivers that no tree serves, once others have ended and nothing is being sent; then the
+    /// transfer ends without them.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Sends until the transfer is over, or it is told to pause. `show` is called each beat.
@@ -217,9 +233,12 @@ impl Job {
         for tree in self.trees.values() {
             trees.push(self.tally.tree(&tree.status, &tree.view(), &self.parcel.shape));
         }
-        let all_done =
-            !self.trees.is_empty() && self.trees.values().all(|t| t.view().end == Some(TreeEnd::Done));
-        let complete = all_done && status.is_some_and(|s| self.tally.is_complete(s));
+        let all_done = self.trees.values().all(|t| t.view().end == Some(TreeEnd::Done));
+        let idle = all_done && self.tally.has_ended();
+        let since = idle.then(|| self.idle.unwrap_or_else(Instant::now));
+        self.idle = since;
+        let enough = since.is_some_and(|at| at.elapsed() >= self.patience);
+        let complete = idle && status.is_some_and(|s| enough || self.tally.is_complete(s));
         Progress { session: self.session, trees, ended: complete.then_some(Ended::Complete) }
     }
 

@@ -53,12 +53,21 @@ impl Tally {
         self.sites.get(site)
     }
 
-    /// Whether nothing more is to be expected of any receiver of the transfer.
+    /// Whether some receiver has come to its end.
+    pub fn has_ended(&self) -> bool {
+        self.sites.values().any(|r| {
+            matches!(r.state, ReceiverState::Verified | ReceiverState::Failed | ReceiverState::Silent)
+        })
+    }
+
+    /// Whether nothing more is to be expected of any receiver of the transfer. Those that no tree has served yet are
+    /// still to come: their sites are not back, or nobody receives there.
     pub fn is_complete(&self, status: &TransferStatus) -> bool {
         let over = |s| matches!(s, ReceiverState::Verified | ReceiverState::Failed | ReceiverState::Silent);
         status.receivers.iter().all(|r| match self.sites.get(&r.site) {
+            _ if r.state == ReceiverState::Verified => true,
             Some(mine) => over(mine.state),
-            None => matches!(r.state, ReceiverState::Verified | ReceiverState::Failed),
+            None => r.state == ReceiverState::Failed,
         })
     }
 }
