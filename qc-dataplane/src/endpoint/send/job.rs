@@ -234,7 +234,7 @@ impl Job {
             trees.push(self.tally.tree(&tree.status, &tree.view(), &self.parcel.shape));
         }
         let all_done = self.trees.values().all(|t| t.view().end == Some(TreeEnd::Done));
-        let idle = all_done && self.tally.has_ended();
+        let idle = all_done && status.is_some_and(|s| self.tally.has_ended(s));
         let since = idle.then(|| self.idle.unwrap_or_else(Instant::now));
         self.idle = since;
         let enough = since.is_some_and(|at| at.elapsed() >= self.patience);

@@ -53,11 +53,11 @@ impl Tally {
         self.sites.get(site)
     }
 
-    /// Whether some receiver has come to its end.
-    pub fn has_ended(&self) -> bool {
-        self.sites.values().any(|r| {
-            matches!(r.state, ReceiverState::Verified | ReceiverState::Failed | ReceiverState::Silent)
-        })
+    /// Whether some receiver has come to its end, by what was heard here or by the controller.
+    pub fn has_ended(&self, status: &TransferStatus) -> bool {
+        use ReceiverState::{Failed, Silent, Verified};
+        self.sites.values().any(|r| matches!(r.state, Verified | Failed | Silent))
+            || status.receivers.iter().any(|r| matches!(r.state, Verified | Failed))
     }
 
     /// Whether nothing more is to be expected of any receiver of the transfer. Those that no tree has served yet are
