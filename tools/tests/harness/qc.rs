@@ -327,17 +327,12 @@ impl Sites {
         self.daemon.run_dir().join(format!("{site}.qc.sock"))
     }
 
-    /// What a site's local socket says; none if it does not, or says no.
-    pub fn get(&self, site: &str, path: &str) -> Option<Value> {
-        let answer = ask(&self.socket(site), "GET", path, None).ok()?;
-        (answer.status == 200).then(|| serde_json::from_str(&answer.body).ok()).flatten()
-    }
-
-    /// All transfers, as a site's socket passes them on.
+    /// All transfers that the controller knows, those that are over, too.
     pub fn transfers(&self) -> Vec<Value> {
-        let list = self.get(self.names[0], "/v1/transfers");
-        list.and_then(|v| v.as_array().cloned().or_else(|| v["transfers"].as_array().cloned()))
-            .unwrap_or_default()
+        let socket = self.daemon.run_dir().join("qc-controller.sock");
+        let answer = ask(&socket, "GET", "/v1/transfers", None).ok().filter(|a| a.status == 200);
+        let list = answer.and_then(|a| serde_json::from_str::<Value>(&a.body).ok());
+        list.and_then(|v| v.as_array().cloned()).unwrap_or_default()
     }
 
     /// Waits until the only transfer is in a state.
@@ -372,7 +367,13 @@ impl Sites {
                 let groups = self.daemon.ctl_on(name, &["groups"]);
                 let list =
                     groups["groups"].as_array().or_else(|| groups.as_array()).cloned().unwrap_or_default();
-                list.is_empty().then_some(())
+                // The agents' probes have a group of their own, which stays.
+                let of_tree = |g: &Value| {
+                    g["address"]
+                        .as_str()
+                        .is_some_and(|a| a.starts_with("03:") && !a.starts_with("03:ff:ff:ff"))
+                };
+                (!list.iter().any(of_tree)).then_some(())
             });
         }
     }
