@@ -398,13 +398,7 @@ fn same(a: &Path, b: &Path) -> std::io::Result<bool> {
 }
 
 /// Says what came of it. Whether all receivers have it.
-fn show(
-    args: &DemoArgs,
-    plan: &Plan,
-    dir: &Path,
-    status: &TransferStatus,
-    carried: &[Carried],
-) -> bool {
+fn show(args: &DemoArgs, plan: &Plan, dir: &Path, status: &TransferStatus, carried: &[Carried]) -> bool {
     let at = |site: &str| -> PathBuf { dir.join("at").join(site).join(FILE) };
     let right: BTreeMap<&str, bool> = (status.receivers.iter())
         .map(|r| {
