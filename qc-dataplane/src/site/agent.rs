@@ -33,6 +33,8 @@ const NO_NEWS: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(60);
 /// Looks in a time of [`probe::EVERY`]: a link that loses every other frame is seldom silent for one.
 const LOOKS: u32 = 5;
+/// Probes at once while a link is in doubt: losses in a row are counted in frames, so the more frames, the sooner they end.
+const IN_DOUBT: usize = 8;
 
 /// What the parts of an agent share.
 pub(super) struct Shared {
@@ -397,8 +399,11 @@ fn speak(shared: &Shared, (_, rings, _): &mut Rings, sequence: u32) {
     let heard = shared.site.links.iter().zip(&state.watches).filter(|(_, w)| w.hears());
     let probe =
         Probe { from: shared.site.name.clone(), sequence, hears: heard.map(|(l, _)| l.to.clone()).collect() };
+    let copies = if state.watches.iter().any(Watch::is_doubted) { IN_DOUBT } else { 1 };
     for tx in rings {
-        tx.push(&probe.frame());
+        for _ in 0..copies {
+            tx.push(&probe.frame());
+        }
         tx.publish();
     }
 }

@@ -1,7 +1,7 @@
 //! Whether a link carries frames, both ways: small frames from each site to its neighbours, all along. Pure.
 //!
 //! A frame says who sent it and whom it hears. Several are sent in a time of [`EVERY`], so that losses are not taken for the
-//! end. A link is up when in three such times in a row frames came in that say that ours arrive, and down when in three in a
+//! end, and more while a link's state is in doubt. A link is up when in three such times in a row frames came in that say that ours arrive, and down when in three in a
 //! row none came. The frame of a site that the link should not lead to counts as none.
 
 use valecast_config::Mac;
@@ -123,6 +123,12 @@ impl Watch {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// Whether its state may be about to change: more frames tell sooner and surer, also where many in a row are lost.
+    #[must_use]
+    pub fn is_doubted(&self) -> bool {
+        !self.up || self.against > 0
     }
 
     /// Whether frames of the other end come in; it may not hear us.

@@ -250,12 +250,7 @@ pub fn drops(stats: &Value) -> u64 {
 /// The statistics at a quiet moment: two readings that do not differ.
 #[track_caller]
 pub fn settle(daemon: &Daemon) -> Value {
-    settle_on(daemon, &daemon.switches[0])
-}
-
-/// The same of another switch than the first.
-#[track_caller]
-pub fn settle_on(daemon: &Daemon, switch: &str) -> Value {
+    let switch = &daemon.switches[0];
     let mut last = daemon.ctl_on(switch, &["stats"]);
     wait_for("traffic to come to rest", || {
         std::thread::sleep(Duration::from_millis(50));
@@ -287,21 +282,26 @@ pub fn assert_books(daemon: &Daemon) {
 /// The same of a switch's statistics.
 #[track_caller]
 pub fn check_books(stats: &Value, switch: &str) {
+    if let Some(why) = unbalanced(stats, switch) {
+        panic!("{why}");
+    }
+}
+
+/// What of a switch's statistics does not add up.
+#[track_caller]
+pub fn unbalanced(stats: &Value, switch: &str) -> Option<String> {
     // Ports that were detached left their sums behind.
     let all = || ports(stats).iter().chain([&stats["retired"]]);
     let sum = |key: &str| -> u64 { all().map(|p| p[key].as_u64().unwrap_or(0)).sum() };
     let dropped = |key: &str| -> u64 { all().map(|port| causes(port, key)).sum() };
-    let text = || serde_json::to_string_pretty(stats).unwrap_or_default();
-    assert_eq!(
-        sum("in_frames"),
-        sum("forwarded") + dropped("in_drops"),
-        "frames in at {switch} are unaccounted for:\n{}",
-        text()
-    );
-    assert_eq!(
-        sum("copies"),
-        sum("out_frames") + dropped("out_drops"),
-        "copies at {switch} are unaccounted for:\n{}",
-        text()
-    );
+    let (came, went) = (sum("in_frames"), sum("forwarded") + dropped("in_drops"));
+    let (copied, out) = (sum("copies"), sum("out_frames") + dropped("out_drops"));
+    let what = if came != went {
+        format!("{came} frames came in at {switch}, {went} are accounted for")
+    } else if copied != out {
+        format!("{copied} copies were made at {switch}, {out} are accounted for")
+    } else {
+        return None;
+    };
+    Some(format!("{what}:\n{}", serde_json::to_string_pretty(stats).unwrap_or_default()))
 }
