@@ -3,11 +3,19 @@
 
 mod harness;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use harness::guests::{
     Guest, Qemu, Uml, VIRTIO, carrier, carry_tcp, guest_ping_exact, need_guests, up, vale0, vm_socket,
 };
 use harness::{Daemon, assert_books, wait_for};
 use nix::sys::signal::Signal;
+
+/// What QEMU 11 says when it ends because a connection did while the guest wrote to its card: it notes a second error over
+/// the first, and checks that nobody does.
+const QEMUS_FAULT: &str = "error_setv: Assertion";
+/// How often it may do so.
+const TRIES: u32 = 10;
 
 const PORTS: [(&str, &str); 2] = [("a", "kind = \"e1000\""), ("b", "kind = \"e1000\"")];
 
@@ -101,11 +109,20 @@ fn a_guest_outlives_a_daemon_that_dies() {
     unshared.kill();
     wait_for_state(&daemon, "b", "waiting");
 
-    up(&mut a, "10.77.0.1/24");
-    a.ok("ping -f -q 10.77.0.2 >/dev/null 2>&1 & echo");
-    daemon.signal(Signal::SIGKILL);
-    wait_for("the daemon's end", || daemon.exited());
-    survives(&mut a);
+    for left in (0..TRIES).rev() {
+        up(&mut a, "10.77.0.1/24");
+        a.ok("ping -f -q 10.77.0.2 >/dev/null 2>&1 & echo");
+        daemon.signal(Signal::SIGKILL);
+        wait_for("the daemon's end", || daemon.exited());
+        let Err(failed) = catch_unwind(AssertUnwindSafe(|| survives(&mut a))) else { return };
+        if left == 0 || !a.said().contains(QEMUS_FAULT) {
+            resume_unwind(failed);
+        }
+        eprintln!("QEMU ended by a fault of its own: once more");
+        daemon = vale0("", &PORTS);
+        a = Guest::start(&qemu(&daemon, "a"));
+        a.wait_ready();
+    }
 }
 
 /// A guest whose card is gone still runs, as a machine with a dead card would. What its kernel says of the card
