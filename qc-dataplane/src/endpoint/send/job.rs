@@ -1,7 +1,7 @@
 //! One transfer, from its number to its end.
 //!
 //! The controller says on which trees to send; the job starts and stops their threads accordingly, and says each
-//! [`BEAT`] how far they are. While site or controller cannot be reached, the trees go on as they are.
+//! `BEAT` how far they are. While site or controller cannot be reached, the trees go on as they are.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! One tree: the transport's sender over its port.
 //!
 //! What paces it is the meter that the plan puts on the port: frames that may not go yet stay in the ring. A ring
-//! that is full of them would make polls as late as itself, so no more wait there than go in [`AHEAD`].
+//! that is full of them would make polls as late as itself, so no more wait there than go in `AHEAD`.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
