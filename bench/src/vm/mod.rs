@@ -5,8 +5,8 @@
 //! that KVM listens to itself. Memory is a memfd that the daemon maps, in large pages where there are any.
 //!
 //! - [`monitor`]: a guest as its owner has it, from boot to the end of its jobs;
-//! - [`machine`]: what KVM is told;
-//! - [`processor`]: the thread that runs the guest;
+//! - `machine`: what KVM is told;
+//! - `processor`: the thread that runs the guest;
 //! - [`client`]: the vfio-user messages;
 //! - [`inside`]: the guests' driver without a guest, for comparison;
 //! - [`load`]: the payload ([`valecast_guest_bare`]) into memory.

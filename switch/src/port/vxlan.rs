@@ -1,6 +1,6 @@
 //! `vxlan`: a tunnel to another host, Ethernet in UDP (RFC 7348).
 //!
-//! Each port has a socket that receives and a few that send ([`sockets`]). The kernel sorts what arrives at a shared
+//! Each port has a socket that receives and a few that send (`sockets`). The kernel sorts what arrives at a shared
 //! address by network number and sender, so each port reads its own frames only. Batches go in and out by `quinn-udp`:
 //! datagrams of one size and flow in one call (GSO), and likewise back (GRO).
 

@@ -2,7 +2,7 @@
 //! patches of limited capacity, a controller, a sender and receivers with real files; and what becomes of a transfer.
 //!
 //! - [`network`]: a topology as the configuration of one daemon;
-//! - [`picture`]: what is drawn meanwhile.
+//! - `picture`: what is drawn meanwhile.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
