@@ -28,6 +28,12 @@ use crate::port::{Egress, Ingress};
 use crate::route::LastRoute;
 use crate::tables::{PortId, Tables};
 
+mod receivers;
+mod work;
+
+use receivers::Receivers;
+use work::Work;
+
 /// Turns, or frames, between looks at the clock and at the flags of those who may sleep. A clock and a fence for
 /// each turn would cost small bursts more than their frames do.
 const TURNS: u32 = 8;
@@ -94,51 +100,6 @@ enum State {
     Blocked,
 }
 
-/// What a source is.
-enum Work {
-    /// Frames that enter the switch.
-    In(Box<dyn Ingress>),
-    /// Frames that leave it by a line.
-    Out(Box<Outlet>),
-}
-
-impl Work {
-    fn arm(&mut self) -> bool {
-        match self {
-            Self::In(ingress) => ingress.arm(),
-            Self::Out(outlet) => outlet.arm(),
-        }
-    }
-
-    fn disarm(&mut self) {
-        match self {
-            Self::In(ingress) => ingress.disarm(),
-            Self::Out(outlet) => outlet.disarm(),
-        }
-    }
-
-    fn missed(&self) -> Option<bool> {
-        match self {
-            Self::In(ingress) => ingress.missed(),
-            Self::Out(_) => None,
-        }
-    }
-
-    fn due(&self) -> Option<u64> {
-        match self {
-            Self::In(ingress) => ingress.due(),
-            Self::Out(_) => None,
-        }
-    }
-
-    fn fd(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::In(ingress) => ingress.fd(),
-            Self::Out(outlet) => Some(outlet.fd()),
-        }
-    }
-}
-
 struct Source {
     port: PortId,
     lane: usize,
@@ -152,41 +113,6 @@ struct Source {
     asleep_since: u64,
     /// The full receivers, while it is blocked.
     waits_for: Vec<PortId>,
-}
-
-/// Receivers that got frames since they were last looked after.
-#[derive(Default)]
-struct Receivers {
-    list: Vec<PortId>,
-    /// By port number: whether it is on the list.
-    listed: Vec<bool>,
-}
-
-impl Receivers {
-    #[inline]
-    fn add(&mut self, port: PortId) {
-        let at = usize::from(port);
-        if self.listed.len() <= at {
-            self.listed.resize(at + 1, false);
-        }
-        if !self.listed[at] {
-            self.listed[at] = true;
-            self.list.push(port);
-        }
-    }
-
-    fn remove(&mut self, port: PortId) {
-        if let Some(l) = self.listed.get_mut(usize::from(port)) {
-            *l = false;
-            self.list.retain(|p| *p != port);
-        }
-    }
-
-    fn clear(&mut self) {
-        for p in self.list.drain(..) {
-            self.listed[usize::from(p)] = false;
-        }
-    }
 }
 
 /// A worker; [`Worker::run`] is its thread.

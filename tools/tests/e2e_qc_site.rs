@@ -1,5 +1,7 @@
 //! Sites of a real `valecast run`, against a controller that says what the test wants.
 
+mod harness;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -8,23 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use harness::wait_for;
 use serde_json::{Value, json};
 
 type BySite = BTreeMap<String, Value>;
-
-/// What nothing should need, on any machine.
-const LONG: Duration = Duration::from_secs(60);
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let since = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(since.elapsed() < LONG, "no {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// Plans by site, and the last report of each.
 #[derive(Clone, Default)]

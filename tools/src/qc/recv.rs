@@ -14,7 +14,7 @@ use valecast_qc_dataplane::endpoint::receive::worker::{View, Where};
 use valecast_qc_dataplane::transport::wire::State;
 
 use super::bars::{Bars, Line};
-use super::site::{AtSite, Failed, INTERRUPTED, told_to_stop};
+use super::site::{AtSite, Failed, INTERRUPTED, ended, told_to_stop};
 use crate::ctl::print;
 
 pub const HELP: &str = "\
@@ -50,15 +50,7 @@ pub struct RecvArgs {
 
 /// Receives.
 pub fn run(args: &RecvArgs) -> ExitCode {
-    match obey(args) {
-        Ok(code) => ExitCode::from(code),
-        Err(why) => {
-            if args.json {
-                print(&format!("{}\n", json!({"event": "error", "error": why.said})));
-            }
-            why.exit()
-        }
-    }
+    ended(obey(args), args.json)
 }
 
 fn obey(args: &RecvArgs) -> Result<u8, Failed> {

@@ -20,7 +20,7 @@ use valecast_qc_dataplane::endpoint::send::job::{Job, JobEnd, JobView, Parcel};
 use valecast_qc_dataplane::transport::wire::DEFAULT_CHUNK;
 
 use super::bars::{Bars, Line};
-use super::site::{AtSite, Failed, INTERRUPTED, told_to_stop};
+use super::site::{AtSite, Failed, INTERRUPTED, ended, told_to_stop};
 use crate::ctl::print;
 
 pub const HELP: &str = "\
@@ -124,15 +124,7 @@ impl SendArgs {
 
 /// Sends.
 pub fn run(args: &SendArgs) -> ExitCode {
-    match obey(args) {
-        Ok(code) => ExitCode::from(code),
-        Err(why) => {
-            if args.json {
-                print(&format!("{}\n", json!({"event": "error", "error": why.said})));
-            }
-            why.exit()
-        }
-    }
+    ended(obey(args), args.json)
 }
 
 fn obey(args: &SendArgs) -> Result<u8, Failed> {

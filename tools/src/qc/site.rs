@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
+use serde_json::json;
 use valecast_qc_dataplane::endpoint::local::{LocalSite, sites_in};
 use valecast_qc_dataplane::site::socket as socket_of;
+
+use crate::ctl::print;
 
 /// Exit status of who was interrupted, as shells have it.
 pub const INTERRUPTED: u8 = 130;
@@ -72,10 +75,21 @@ impl Failed {
         Self { said: said.into(), code: 2 }
     }
 
-    /// Says it.
-    pub fn exit(&self) -> ExitCode {
+    /// Says it, and as JSON if that is wanted.
+    fn exit(&self, json: bool) -> ExitCode {
+        if json {
+            print(&format!("{}\n", json!({"event": "error", "error": self.said})));
+        }
         eprintln!("valecast: {}", self.said);
         ExitCode::from(self.code)
+    }
+}
+
+/// How a command ends.
+pub fn ended(done: Result<u8, Failed>, json: bool) -> ExitCode {
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(why) => why.exit(json),
     }
 }
 
