@@ -29,6 +29,7 @@ use crate::route::LastRoute;
 use crate::tables::{PortId, Tables};
 
 mod receivers;
+mod sleep;
 mod work;
 
 use receivers::Receivers;
@@ -418,100 +419,6 @@ impl Worker {
             s.waits_for.extend_from_slice(on);
             if on.iter().any(|p| egress(p).is_some_and(|e| e.missed_room(s.lane).is_some())) {
                 self.doubts.push_back((now, id));
-            }
-        }
-    }
-
-    /// Looks once more at sources that have slept for a while.
-    #[cold]
-    fn look_again(&mut self, guard: &Guard, now: u64) {
-        while let Some((since, id)) = self.doubts.front().copied().filter(|(since, _)| now >= since + DOUBT) {
-            self.doubts.pop_front();
-            let egress = |p: &PortId| self.tables(guard)?.port(*p)?.egress.as_ref();
-            let missed = self.sources.get(id).and_then(Option::as_deref).is_some_and(|s| match s.state {
-                _ if s.asleep_since != since => false,
-                State::Parked => s.work.missed() == Some(true),
-                State::Blocked if matches!(s.work, Work::Out(_)) => {
-                    let Work::Out(outlet) = &s.work else { return false };
-                    outlet.inner().missed_room(s.lane) == Some(true)
-                }
-                State::Blocked => {
-                    s.waits_for.iter().any(|p| egress(p).is_some_and(|e| e.missed_room(s.lane) == Some(true)))
-                }
-                _ => false,
-            });
-            if missed {
-                self.rouse(id, now);
-            }
-        }
-    }
-
-    /// A source has work again.
-    fn rouse(&mut self, id: usize, now: u64) {
-        if let Some(Some(s)) = self.sources.get_mut(id) {
-            if s.state == State::Parked {
-                s.work.disarm();
-            }
-            s.state = State::Active;
-            s.last_work = now;
-            self.active.push(id);
-        }
-    }
-
-    fn sleep(&mut self, guard: &mut Guard, now: u64) {
-        let until = self.next_wake;
-        if until <= now {
-            // Too short to sleep precisely.
-            std::hint::spin_loop();
-            return;
-        }
-        // Once for all whose other side may have missed it.
-        let doubt = self.doubts.back().map(|(since, _)| (since + DOUBT).saturating_sub(now));
-        let held = (until != u64::MAX).then(|| until - now);
-        // Outside of the guard: tables may be freed while this worker sleeps.
-        guard.repin_after(|| match held {
-            None => {
-                let timeout = if doubt.is_some() { EpollTimeout::from(A_WHILE) } else { EpollTimeout::NONE };
-                let _ = self.look(timeout);
-            }
-            Some(held) => {
-                let t = TimeSpec::nanoseconds(held.min(doubt.unwrap_or(u64::MAX)) as i64);
-                let mut fds = [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)];
-                let _ = ppoll(&mut fds, Some(t), None);
-                let _ = self.look(EpollTimeout::ZERO);
-            }
-        });
-    }
-
-    /// Takes what the doorbells say. The time (ns) of it, or 0 if they said nothing.
-    fn look(&mut self, timeout: EpollTimeout) -> u64 {
-        let mut events = [EpollEvent::empty(); 64];
-        let n = self.epoll.wait(&mut events, timeout).unwrap_or(0);
-        let now = if n > 0 { now_ns() } else { 0 };
-        for e in &events[..n] {
-            match e.data() {
-                WAKE => {}
-                ROOM => self.unblock(now),
-                id => {
-                    let id = id as usize;
-                    if let Some(Some(s)) = self.sources.get(id)
-                        && s.state == State::Parked
-                    {
-                        self.rouse(id, now);
-                    }
-                }
-            }
-        }
-        now
-    }
-
-    fn unblock(&mut self, now: u64) {
-        for (id, s) in self.sources.iter_mut().enumerate() {
-            let Some(s) = s else { continue };
-            if s.state == State::Blocked {
-                s.state = State::Active;
-                s.last_work = now;
-                self.active.push(id);
             }
         }
     }
