@@ -4,7 +4,7 @@
 //!
 //! `cargo xtask bench vm` runs it after the bare guests, where `cargo xtask guests` was run before. `--seconds N` per load.
 
-#[path = "../tests/harness/mod.rs"]
+#[path = "../tests/e2e/harness/mod.rs"]
 mod harness;
 
 use std::path::Path;

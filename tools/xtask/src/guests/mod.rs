@@ -58,7 +58,7 @@ pub fn for_tests(no_install: bool, report: &mut Report) -> bool {
         Err(why) => {
             // Tests take what lies there for the whole.
             let _ = fs::remove_file(folder().join(INITRD));
-            report.not_run("e2e tests that need virtual machines (e2e_guests_*)", &why);
+            report.not_run("e2e tests that need virtual machines (e2e/guests_*)", &why);
             return false;
         }
     };

@@ -1,11 +1,9 @@
 //! Large TCP segments: whole between ports that understand them, cut and checksummed for one that does not;
 //! and the same traffic over several queues and workers.
 
-mod harness;
-
 use std::process::{Command, Stdio};
 
-use harness::{Daemon, Netns, assert_books, drops, iperf3_tcp, need, settle, wait_for};
+use crate::harness::{Daemon, Netns, assert_books, drops, iperf3_tcp, need, settle, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

@@ -112,7 +112,7 @@ fn says_what_is_wrong() {
 #[test]
 fn the_guide_runs() {
     let dir = tempfile::tempdir().unwrap();
-    let guide = include_str!("../../docs/guide/quickcast-simulate.md");
+    let guide = include_str!("../../../docs/guide/quickcast-simulate.md");
     let blocks: Vec<&str> = guide.split("```sh\n").skip(1).filter_map(|b| b.split("```").next()).collect();
     assert!(blocks.len() >= 5);
     let bin = Path::new(env!("CARGO_BIN_EXE_valecast")).parent().unwrap();

@@ -1,12 +1,10 @@
 //! Looking from outside with programs we did not write: captures, replays, metrics, and wrong files.
 
-mod harness;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use harness::{Daemon, Netns, assert_books, need, settle, veth, wait_for};
+use crate::harness::{Daemon, Netns, assert_books, need, settle, veth, wait_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pcap_file::pcap::PcapReader;
@@ -100,7 +98,12 @@ fn a_recording_is_replayed_byte_for_byte() {
     let want = frames(&taken);
     let mut got = Vec::new();
     while got.len() < want.len() {
-        assert!(rx[0].wait(1, Some(harness::DEADLINE)).expect("wait"), "{} of {}", got.len(), want.len());
+        assert!(
+            rx[0].wait(1, Some(crate::harness::DEADLINE)).expect("wait"),
+            "{} of {}",
+            got.len(),
+            want.len()
+        );
         let n = rx[0].pending();
         got.extend((0..n).map(|i| rx[0].frame(i).data.to_vec()));
         rx[0].advance(n);

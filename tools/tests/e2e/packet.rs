@@ -1,8 +1,6 @@
 //! Ports on existing network devices (`kind = "packet"`): here the ends of veth pairs.
 
-mod harness;
-
-use harness::{Daemon, Netns, assert_books, iperf3_tcp, need, ping_exact, udp_without_loss, veth};
+use crate::harness::{Daemon, Netns, assert_books, iperf3_tcp, need, ping_exact, udp_without_loss, veth};
 
 /// Two hosts, each with a cable into the namespace where the switch's packet ports are.
 struct Cables {

@@ -1,15 +1,13 @@
 //! QuickCast when things go wrong: loss, deaths, dead links, full disks, forged frames. Real daemons, controllers and
 //! endpoints; what arrives is compared byte by byte, and every switch's books are balanced at the end.
 
-mod harness;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use harness::qc::{Link, Running, Sites, assert_same, link};
-use harness::{need, wait_for, wait_long};
+use crate::harness::qc::{Link, Running, Sites, assert_same, link};
+use crate::harness::{need, wait_for, wait_long};
 use nix::sys::signal::Signal;
 
 /// Far longer than a transfer here takes with any loss, on any machine.
@@ -46,7 +44,7 @@ fn wait_have(sites: &Sites, site: &str, bytes: usize) {
 
 /// Frames that a switch's ports dropped, or lost on purpose, in all.
 fn lost(sites: &Sites, switch: &str) -> u64 {
-    harness::drops(&sites.daemon.ctl_on(switch, &["stats"]))
+    crate::harness::drops(&sites.daemon.ctl_on(switch, &["stats"]))
 }
 
 /// A transfer to two receivers over links with faults.
@@ -291,7 +289,7 @@ fn forged_frames_are_dropped_and_do_no_harm() {
     let tree = running["trees"][0]["tree"].as_u64().expect("a tree") as u32;
     let transfer = running["id"].as_u64().expect("its number");
     for switch in ["evil", "S", "a", "t1"] {
-        harness::forge::flood(&sites.daemon.attach_socket(switch), "other", tree, transfer, 3_000);
+        crate::harness::forge::flood(&sites.daemon.attach_socket(switch), "other", tree, transfer, 3_000);
     }
     arrived(send);
     for t in ["t1", "t2"] {

@@ -1,13 +1,13 @@
 //! The example with two network namespaces, as written in `examples/`, and what a user does with it.
 
-mod harness;
-
 use std::path::Path;
 use std::process::Command;
 
-use harness::{Daemon, Netns, assert_books, iperf3_tcp, need, ping_exact, ping_start, udp_without_loss};
+use crate::harness::{
+    Daemon, Netns, assert_books, iperf3_tcp, need, ping_exact, ping_start, udp_without_loss,
+};
 
-const EXAMPLE: &str = include_str!("../../examples/two-namespaces.toml");
+const EXAMPLE: &str = include_str!("../../../examples/two-namespaces.toml");
 
 /// The namespaces of the example, made and removed by its script.
 struct Script;

@@ -1,11 +1,11 @@
 //! Many ports at once: frames for all of them, 64 of them, and what they cost when nothing is sent.
 
-mod harness;
-
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
-use harness::{DEADLINE, Daemon, Netns, assert_books, need, need_root, ping_exact, port_count, settle};
+use crate::harness::{
+    DEADLINE, Daemon, Netns, assert_books, need, need_root, ping_exact, port_count, settle,
+};
 
 /// So many namespaces, each with a TAP port of one switch: the nth has the address 10.77.0.n.
 fn hosts(count: usize) -> (Daemon, Vec<Netns>) {

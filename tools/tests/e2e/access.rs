@@ -1,14 +1,12 @@
 //! Who may attach: the socket's mode, and the port's lists of users and groups, seen by another user's process.
 
-mod harness;
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use harness::{Daemon, need_root};
+use crate::harness::{Daemon, need_root};
 
 const NOBODY: u32 = 65534;
 
@@ -87,7 +85,7 @@ fn memory_limits_hold() {
             .expect("pkt-gen")
     };
     let mut first = start("a");
-    harness::wait_for("the first to attach", || {
+    crate::harness::wait_for("the first to attach", || {
         daemon.ctl(&["stats"])["memory"].as_u64().filter(|m| *m > 4 << 20)
     });
     for (port, word) in [("b", "switch's memory_limit"), ("small", "memory_limit is 1048576")] {

@@ -1,13 +1,10 @@
 //! Bare guests at e1000 ports: a payload of our own without an operating system, in our own monitor under KVM, and in
 //! QEMU with an emulated processor.
-#![allow(missing_docs)]
-
-mod harness;
 
 use std::process::Stdio;
 
-use harness::guests::{bare, need_guests, vm_socket};
-use harness::{Daemon, skip_aloud, wait_for};
+use crate::harness::guests::{bare, need_guests, vm_socket};
+use crate::harness::{Daemon, skip_aloud, wait_for};
 use valecast_bench::vm::{Job, Role, Vm, have_kvm};
 
 const CONFIG: &str = "run_dir = \"{run}\"\n[[switch]]\nname = \"vale0\"\n\

@@ -1,14 +1,12 @@
 //! Programs written for netmap, under the preload library. The program is our own (`netmap/client.c`), written in C
 //! against the ABI: each of its rules is run here against a daemon of its own.
 
-mod harness;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use harness::{Background, Daemon, assert_books, need, wait_for};
+use crate::harness::{Background, Daemon, assert_books, need, wait_for};
 use nix::sys::signal::Signal;
 use valecast_ring::client::{AttachOptions, Port};
 
@@ -38,7 +36,7 @@ fn library() -> PathBuf {
 fn client() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/netmap/client.c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/netmap/client.c");
         let program =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("netmap-client-{}", std::process::id()));
         let mut cc = Command::new("cc");

@@ -3,7 +3,7 @@
 //! Nothing here decides by the clock: waiting is always for something to be seen, with a deadline far beyond
 //! any machine's slowness, and reaching the deadline is a failure that says what was waited for.
 
-// Every test program compiles its own copy and uses a part of it.
+// The benchmark of guests compiles its own copy and uses a part of it.
 #![allow(dead_code, unused_imports)]
 
 mod daemon;

@@ -1,13 +1,11 @@
 //! Our driver in Linux guests, on ports that offer the CSB: plain, with Send Combining, and with the CSB. Writes of TDT
 //! (kicks) are counted by the driver and by the card.
 
-mod harness;
-
-use harness::guests::{
+use crate::harness::guests::{
     Guest, Qemu, VLAN, bytes_per_frame, carrier, carry_tcp, carry_udp, counter, guest_ping_exact,
     need_guests, up, vale0, vm_socket,
 };
-use harness::{Daemon, assert_books, settle, wait_for};
+use crate::harness::{Daemon, assert_books, settle, wait_for};
 
 const PORTS: [(&str, &str); 2] = [
     ("a", "kind = \"e1000\"\ncsb = true\nmtu = 9000\ntx_idle_polls = 1000"),

@@ -1,8 +1,6 @@
 //! A new configuration while frames flow (SIGHUP).
 
-mod harness;
-
-use harness::{Daemon, Netns, assert_books, need, ping_exact, ping_start, port_count, wait_for};
+use crate::harness::{Daemon, Netns, assert_books, need, ping_exact, ping_start, port_count, wait_for};
 
 fn tap(name: &str, netns: &Netns, address: &str) -> String {
     let netns = netns.name();

@@ -1,7 +1,5 @@
 //! Sites of a real `valecast run`, against a controller that says what the test wants.
 
-mod harness;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use harness::wait_for;
+use crate::harness::wait_for;
 use serde_json::{Value, json};
 
 type BySite = BTreeMap<String, Value>;

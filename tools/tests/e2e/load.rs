@@ -1,11 +1,9 @@
 //! The load tools against a running daemon: pkt-gen in its modes, and the demo.
 
-mod harness;
-
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use harness::{Daemon, assert_books, drops, wait_for};
+use crate::harness::{Daemon, assert_books, drops, wait_for};
 use serde_json::Value;
 
 const RINGS: &str = "run_dir = \"{run}\"\n[[switch]]\nname = \"vale0\"\n\

@@ -1,9 +1,7 @@
 //! The examples and the documentation: every file is right, what needs no root runs, and the commands that are
 //! written down exist.
 
-mod harness;
-
-#[path = "../../examples/ring_client.rs"]
+#[path = "../../../examples/ring_client.rs"]
 mod ring_client;
 
 use std::collections::BTreeMap;
@@ -12,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc::channel;
 
-use harness::{Daemon, assert_books, port_count};
+use crate::harness::{Daemon, assert_books, port_count};
 use tempfile::TempDir;
 
 const VALECAST: &str = env!("CARGO_BIN_EXE_valecast");

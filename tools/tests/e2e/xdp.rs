@@ -1,8 +1,6 @@
 //! Ports on existing network devices through AF_XDP (`kind = "xdp"`): here the ends of veth pairs.
 
-mod harness;
-
-use harness::{
+use crate::harness::{
     Daemon, Netns, assert_books, ip, iperf3_tcp, need, ping_exact, udp_without_loss, veth, wait_for,
 };
 

@@ -1,12 +1,10 @@
 //! Two stock guests with the stock e1000 driver on ports of kind `e1000`, and all that they do with each other.
 
-mod harness;
-
-use harness::guests::{
+use crate::harness::guests::{
     Guest, Qemu, VLAN, bytes_per_frame, carrier, carry_tcp, carry_udp, counter, guest_ping_exact,
     need_guests, udp_losses, up, vale0, vm_socket,
 };
-use harness::{Daemon, assert_books, drops, settle};
+use crate::harness::{Daemon, assert_books, drops, settle};
 
 const PORTS: [(&str, &str); 2] =
     [("a", "kind = \"e1000\"\nmtu = 9000"), ("b", "kind = \"e1000\"\nmtu = 9000")];

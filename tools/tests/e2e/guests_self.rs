@@ -1,11 +1,9 @@
 //! The guests themselves and our driver in them, with QEMU's own cards in place of the switch's: what fails here is not
 //! the switch's fault.
 
-mod harness;
-
 use std::path::Path;
 
-use harness::guests::{
+use crate::harness::guests::{
     Guest, Qemu, VLAN, carrier, carry_tcp, carry_udp, counter, guest_ping_exact, need_guests, up,
 };
 
@@ -19,7 +17,7 @@ fn pair(dir: &Path, a: &str, b: &str) -> [Guest; 2] {
     };
     let (a, b) = (card("a", a, "on", "52:54:00:00:00:01"), card("b", b, "off", "52:54:00:00:00:02"));
     let [mut a, mut b] = Guest::boot([&|| Guest::start(&a), &|| {
-        harness::wait_for("the cable", || cable.exists().then_some(()));
+        crate::harness::wait_for("the cable", || cable.exists().then_some(()));
         Guest::start(&b)
     }]);
     up(&mut a, "10.77.0.1/24");

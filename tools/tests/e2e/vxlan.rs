@@ -1,8 +1,6 @@
 //! Tunnels (`kind = "vxlan"`): with Linux's vxlan device at the other end, and with another daemon.
 
-mod harness;
-
-use harness::{Daemon, Netns, assert_books, iperf3_tcp, need, ping_exact, veth, wait_for};
+use crate::harness::{Daemon, Netns, assert_books, iperf3_tcp, need, ping_exact, veth, wait_for};
 
 const VNI: u32 = 77;
 

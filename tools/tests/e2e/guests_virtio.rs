@@ -1,12 +1,10 @@
 //! Stock guests with the stock virtio-net driver on ports of kind `vhost-user`: QEMU's, and User-Mode Linux.
 
-mod harness;
-
-use harness::guests::{
+use crate::harness::guests::{
     Guest, Qemu, Uml, VIRTIO, VLAN, bytes_per_frame, carry_tcp, carry_udp, guest_ping_exact, need_guests,
     udp_losses, up, vale0, vm_socket,
 };
-use harness::{Daemon, assert_books, drops, settle};
+use crate::harness::{Daemon, assert_books, drops, settle};
 
 const PORTS: [(&str, &str); 2] = [("a", "kind = \"vhost-user\""), ("b", "kind = \"vhost-user\"")];
 

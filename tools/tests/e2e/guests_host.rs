@@ -1,14 +1,12 @@
 //! A stock guest on an e1000 port with what is not a guest: a TAP device of the host, and a client with a ring.
 
-mod harness;
-
 use std::process::{Command, Stdio};
 
-use harness::guests::{
+use crate::harness::guests::{
     Guest, Qemu, bytes_per_frame, guest_ping_exact, iperf3_to, need_guests, udp_counter, udp_losses, up,
     vm_socket,
 };
-use harness::{Daemon, Netns, assert_books, drops, iperf3_server, ping_exact, settle, wait_for};
+use crate::harness::{Daemon, Netns, assert_books, drops, iperf3_server, ping_exact, settle, wait_for};
 use serde_json::Value;
 
 const VALECAST: &str = env!("CARGO_BIN_EXE_valecast");

@@ -1,13 +1,11 @@
 //! Guests of three kinds at one switch: a stock e1000, a stock virtio-net, and User-Mode Linux. Segments go whole
 //! to those who take them and are cut for the one who does not.
 
-mod harness;
-
-use harness::guests::{
+use crate::harness::guests::{
     Guest, Qemu, Uml, VIRTIO, carry_tcp, carry_udp, frames_of, guest_ping_exact, need_guests, udp_losses, up,
     vale0, vm_socket,
 };
-use harness::{Daemon, assert_books, drops, settle};
+use crate::harness::{Daemon, assert_books, drops, settle};
 
 const PORTS: [(&str, &str); 3] =
     [("e", "kind = \"e1000\""), ("v", "kind = \"vhost-user\""), ("u", "kind = \"vhost-user\"")];

@@ -1,14 +1,12 @@
 //! Guests come and go, and so does the daemon: reboots, links that go down and up, machines that are killed and started
 //! again, and machines whose memory no port can reach.
 
-mod harness;
-
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use harness::guests::{
+use crate::harness::guests::{
     Guest, Qemu, Uml, VIRTIO, carrier, carry_tcp, guest_ping_exact, need_guests, up, vale0, vm_socket,
 };
-use harness::{Daemon, assert_books, wait_for};
+use crate::harness::{Daemon, assert_books, wait_for};
 use nix::sys::signal::Signal;
 
 /// What QEMU 11 says when it ends because a connection did while the guest wrote to its card: it notes a second error over

@@ -1,15 +1,13 @@
 //! QuickCast between hosts: daemons of their own, joined by vxlan, and a controller that they reach by TLS with keys that
 //! `valecast qc keygen` made. All on this machine's loopback; nothing needs root.
 
-mod harness;
-
 use std::fs;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use harness::qc::assert_same;
-use harness::wait_for;
+use crate::harness::qc::assert_same;
+use crate::harness::wait_for;
 use serde_json::Value;
 use tempfile::TempDir;
 
