@@ -25,6 +25,8 @@ use crate::transport::wire::Shape;
 
 /// From one message to the controller to the next.
 const BEAT: Duration = Duration::from_millis(250);
+/// What trees say within this time is one message.
+const TOGETHER: Duration = Duration::from_millis(5);
 /// After a port could not be opened, or went away.
 const AGAIN: Duration = Duration::from_millis(500);
 /// HTTP's status when another sender speaks for the transfer, and how many beats that may go on at first.
@@ -325,7 +327,12 @@ impl Job {
         }
         let left = until.saturating_duration_since(Instant::now());
         match heard.recv_timeout(left) {
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) => {
+                // Receivers end together: what they say goes into one message.
+                std::thread::sleep(TOGETHER.min(until.saturating_duration_since(Instant::now())));
+                while heard.try_recv().is_ok() {}
+            }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(left),
         }
     }

@@ -95,7 +95,7 @@ pub struct TreeSender {
 }
 
 impl TreeSender {
-    /// Starts. `tell` gets a message when the thread ends.
+    /// Starts. `tell` gets a message when a receiver has come to its end, and when the thread has.
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl TreeSender {
         let thread = std::thread::Builder::new()
             .name(format!("qc-send-{}", status.tree))
             .spawn(move || {
-                let end = match run(&common, &tree, &mine) {
+                let end = match run(&common, &tree, &mine, &tell) {
                     Ok(end) => end,
                     Err(EndpointError::Files(e)) => TreeEnd::Files(e.to_string()),
                     Err(e) => TreeEnd::Port(e.to_string()),
@@ -175,9 +175,17 @@ struct Run<'a> {
     /// Slots of a frame.
     slots: u32,
     looked: Instant,
+    tell: &'a Tell<()>,
+    /// Reports that were taken when outcomes were counted last, and how many there were.
+    counted: (u64, usize),
 }
 
-fn run(common: &Common, status: &TreeStatus, shared: &Shared) -> Result<TreeEnd, EndpointError> {
+fn run(
+    common: &Common,
+    status: &TreeStatus,
+    shared: &Shared,
+    tell: &Tell<()>,
+) -> Result<TreeEnd, EndpointError> {
     let source = source(&common.path, common.cut, common.manifest)?;
     let (link, tx, rx) = port::open(&common.socket, &status.port)?;
     let mut options = SenderOptions::new(
@@ -208,6 +216,8 @@ fn run(common: &Common, status: &TreeStatus, shared: &Shared) -> Result<TreeEnd,
         scratch: Vec::new(),
         slots,
         looked: Instant::now(),
+        tell,
+        counted: (0, 0),
     };
     run.look();
     let lost = |source| EndpointError::Port { port: status.port.clone(), source };
@@ -261,7 +271,16 @@ impl Run<'_> {
         if let Some(hash) = self.sender.content_hash() {
             let _ = self.common.hash.set(hash);
         }
-        if self.looked.elapsed() >= LOOK {
+        let reports = self.sender.counters().reports;
+        let before = self.counted;
+        if reports != before.0 {
+            self.counted = (reports, self.sender.ended());
+        }
+        if self.counted.1 != before.1 {
+            self.look();
+            // A job that is gone needs nothing.
+            let _ = self.tell.send(());
+        } else if self.looked.elapsed() >= LOOK {
             self.look();
         }
         Ok(self.sender.is_done())

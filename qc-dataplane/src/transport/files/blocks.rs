@@ -12,6 +12,7 @@ pub struct Block {
     number: u64,
     data: Vec<u8>,
     filled: [u64; WORDS],
+    /// Chunks that are here, and those that were written before.
     count: u64,
     used: u64,
 }
@@ -57,8 +58,14 @@ impl Blocks {
         Self { chunk, chunks, most, blocks: Vec::new(), last: 0, tick: 0, spare: Vec::new() }
     }
 
-    /// Takes a chunk. Returns a block that is to be written now, if there is one.
-    pub fn put(&mut self, chunk: u64, bytes: &[u8]) -> Option<Block> {
+    /// Whether a chunk's block is here.
+    pub fn holds(&self, chunk: u64) -> bool {
+        self.blocks.iter().any(|b| b.number == chunk / BLOCK)
+    }
+
+    /// Takes a chunk. Returns a block that is to be written now, if there is one. `written` is how many chunks of its
+    /// block were written before, if the block is not here: with those it is full.
+    pub fn put(&mut self, chunk: u64, bytes: &[u8], written: u64) -> Option<Block> {
         let number = chunk / BLOCK;
         self.tick += 1;
         let mut out = None;
@@ -72,7 +79,7 @@ impl Blocks {
                     }
                     let mut data = self.spare.pop().unwrap_or_default();
                     data.resize(self.chunk * BLOCK as usize, 0);
-                    self.blocks.push(Block { number, data, filled: [0; WORDS], count: 0, used: 0 });
+                    self.blocks.push(Block { number, data, filled: [0; WORDS], count: written, used: 0 });
                     self.blocks.len() - 1
                 }
             };
@@ -104,9 +111,10 @@ impl Blocks {
         self.blocks.iter().map(|b| b.number * BLOCK).min()
     }
 
-    /// Any block, to be written.
+    /// The lowest block, to be written.
     pub fn pop(&mut self) -> Option<Block> {
-        self.blocks.pop()
+        let lowest = (0..self.blocks.len()).min_by_key(|i| self.blocks[*i].number)?;
+        Some(self.blocks.swap_remove(lowest))
     }
 
     /// Gives back a block that is written.

@@ -35,6 +35,8 @@ pub struct Source {
     ahead_at: u64,
     hasher: blake3::Hasher,
     hashed: u64,
+    /// Whether the hash is wanted.
+    hashes: bool,
 }
 
 impl Source {
@@ -66,6 +68,7 @@ impl Source {
             ahead_at: 0,
             hasher: blake3::Hasher::new(),
             hashed: 0,
+            hashes: true,
         })
     }
 
@@ -100,7 +103,8 @@ impl Source {
         if start < self.ahead_at || end > self.ahead_at + self.ahead.len() as u64 {
             // A lone repair is read alone; the second in a row brings those after it.
             let row = start == self.ahead_at + self.ahead.len() as u64 || start == 0;
-            let want = if row { AHEAD.max(len) } else { len };
+            // Whole chunks: one that lies across the end of a stretch would be read by itself.
+            let want = if row { AHEAD.max(len) / len.max(1) * len } else { len };
             let want = (self.shape.total() - start.min(self.shape.total())).min(want as u64) as usize;
             let mut buffer = std::mem::take(&mut self.ahead);
             buffer.resize(want, 0);
@@ -110,6 +114,11 @@ impl Source {
             }
             (self.ahead, self.ahead_at) = (buffer, start);
             read?;
+            if start == self.hashed && self.hashes {
+                // What is sent in order need not be read again for that.
+                self.hasher.update(&self.ahead);
+                self.hashed += self.ahead.len() as u64;
+            }
         }
         let at = (start - self.ahead_at) as usize;
         Ok(self.ahead.get(at..at + len).unwrap_or_default())
@@ -142,6 +151,11 @@ impl Source {
             which += 1;
         }
         Ok(())
+    }
+
+    /// The hash is known: it need not be found here.
+    pub fn hash_is_known(&mut self) {
+        self.hashes = false;
     }
 
     /// Hashes up to byte `to` of the content in its order, at most `most` bytes now; the hash once all is read.

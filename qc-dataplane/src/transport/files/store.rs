@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use nix::unistd::syncfs;
 
 use super::FileError;
-use super::blocks::{Block, Blocks};
+use super::blocks::{BLOCK, Block, Blocks};
 use super::journal::{Journal, Stage};
 use super::manifest::{KEPT, Kind, Manifest};
 use crate::transport::wire::Shape;
@@ -221,7 +221,8 @@ impl Store {
         if self.journal.is_crowded(chunk) {
             self.checkpoint()?;
         }
-        if let Some(block) = self.blocks.put(chunk, bytes) {
+        let written = if self.blocks.holds(chunk) { 0 } else { self.written_of_block(chunk)? };
+        if let Some(block) = self.blocks.put(chunk, bytes, written) {
             self.write(&block)?;
             self.blocks.recycle(block);
         }
@@ -231,6 +232,18 @@ impl Store {
             self.checkpoint()?;
         }
         Ok(true)
+    }
+
+    /// Chunks of a chunk's block that are here, when none of them is in memory.
+    fn written_of_block(&mut self, chunk: u64) -> Result<u64, FileError> {
+        let from = chunk / BLOCK * BLOCK;
+        let to = (from + BLOCK).min(self.shape.chunks());
+        let (mut missing, mut at) = (0, from);
+        while let Some(run) = self.journal.missing(at, to)? {
+            missing += run.end - run.start;
+            at = run.end;
+        }
+        Ok(to - from - missing)
     }
 
     /// Copies a chunk that is here to `out`, and zeros after its end.
@@ -256,6 +269,11 @@ impl Store {
             let start = run.start * self.shape.chunk() as u64;
             let len = (self.shape.total() - start).min(bytes.len() as u64) as usize;
             self.each(start, len, |file, at, part| file.write_all_at(&bytes[part], at))?;
+            if start == self.hashed {
+                // What comes in order is hashed as it is written. All else is read back.
+                self.hasher.update(&bytes[..len]);
+                self.hashed += len as u64;
+            }
         }
         Ok(())
     }

@@ -49,6 +49,8 @@ pub struct Receiver {
     sender: Option<(Mac, u32)>,
     session: u64,
     round: u32,
+    /// Spread and group of the last poll.
+    asked: Option<(u32, u32)>,
     answer: Option<Answer>,
     /// What the sender does not know yet.
     news: bool,
@@ -76,6 +78,7 @@ impl Receiver {
             sender: None,
             session: 0,
             round: 0,
+            asked: None,
             answer: None,
             news: true,
             ended: false,
@@ -198,6 +201,7 @@ impl Receiver {
     pub fn advance(&mut self, now: u64, out: &mut dyn FnMut(&[u8])) {
         let now = self.clock.at(now);
         self.check();
+        self.tell_end(now);
         if let Some(answer) = self.answer.take_if(|a| now >= a.due) {
             self.report(now, &answer, out);
         }

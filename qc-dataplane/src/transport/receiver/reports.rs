@@ -21,6 +21,7 @@ impl Receiver {
             self.news = true;
             self.ended = false;
             self.answer = None;
+            self.asked = None;
         }
         if poll.advert {
             let waits = self.answer.as_ref().is_some_and(|a| a.is_lack && a.round == poll.round);
@@ -35,6 +36,7 @@ impl Receiver {
             return;
         }
         self.round = poll.round;
+        self.asked = Some((poll.spread, poll.group));
         let must = poll.census || self.news;
         let due = answer::delay(&mut self.rng, poll.spread, poll.group, must);
         let due = now.saturating_add(due);
@@ -42,6 +44,16 @@ impl Receiver {
         let due = self.answer.as_ref().map_or(due, |a| a.due.min(due));
         let must = must || self.answer.as_ref().is_some_and(|a| !a.is_lack);
         self.answer = Some(Answer { due, round: poll.round, about: poll.from..poll.cursor, is_lack: !must });
+    }
+
+    /// The end is told without being asked, once and spread like answers: who waits for it waits for no poll.
+    pub(super) fn tell_end(&mut self, now: u64) {
+        let over = matches!(self.state, State::Verified | State::Failed(_));
+        let Some((spread, group)) = self.asked.filter(|_| over && self.news && self.answer.is_none()) else {
+            return;
+        };
+        let due = now.saturating_add(answer::delay(&mut self.rng, spread, group, true));
+        self.answer = Some(Answer { due, round: self.round, about: 0..0, is_lack: false });
     }
 
     /// Whether all that is lacking will be repaired anyway.

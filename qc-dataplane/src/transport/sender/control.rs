@@ -12,7 +12,19 @@ use crate::transport::wire::{Hello, Kind, Poll, PollHead, Spans, write};
 /// When no more chunks than these are to be sent, it is time to ask for more.
 const AHEAD: u64 = 4096;
 
+/// How much oftener polls go out before the first chunk.
+const HOLDING: u64 = 5;
+
 impl Sender {
+    /// All that is known to be lacking has been sent: who still lacks something is asked as soon as the last poll's
+    /// answers are here.
+    pub(super) fn ask_if_all_is_sent(&mut self) {
+        let waits = !self.holes.is_empty() || !self.unicast.is_empty() || !self.parity.is_empty();
+        if !waits && self.cursor == self.shape.chunks() {
+            self.next_poll = self.next_poll.min(self.answered.max(self.clock.last));
+        }
+    }
+
     /// A frame that is no content, if one is due.
     pub(super) fn control(&mut self, now: u64, out: &mut dyn FnMut(&[u8])) -> bool {
         if let Phase::Ending(n) = self.phase {
@@ -69,7 +81,11 @@ impl Sender {
         self.rounds.begin();
         self.write_poll_for(about, census, false);
         let rest = if census { spread + spread / 2 } else { spread };
-        self.next_poll = now.saturating_add(self.options.poll_every.max(rest));
+        self.answered = now.saturating_add(rest);
+        // Before anything is sent there is nothing else to do than to find out who is there.
+        let holding = matches!(self.phase, Phase::Hold(_));
+        let every = if holding { self.options.poll_every / HOLDING } else { self.options.poll_every };
+        self.next_poll = now.saturating_add(every.max(rest));
         // Whoever joins late needs to know what this is.
         self.hello |= std::mem::take(&mut self.lost_hello);
         if census {

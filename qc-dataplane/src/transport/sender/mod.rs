@@ -62,6 +62,8 @@ pub struct Sender {
     /// Chunks below were all sent or had by all, or are holes.
     cursor: u64,
     next_poll: u64,
+    /// When the last poll's answers should be here.
+    answered: u64,
     next_census: u64,
     /// News of repairs are due, and not before.
     advert: Option<u64>,
@@ -107,6 +109,7 @@ impl Sender {
             rounds: Rounds::default(),
             cursor: 0,
             next_poll: now,
+            answered: now,
             next_census: now,
             advert: None,
             hello: true,
@@ -219,8 +222,14 @@ impl Sender {
         self.judge(now);
         let mut sent = 0;
         while sent < room {
-            if self.phase == Phase::Done || !(self.control(now, out) || self.content(out)?) {
+            if self.phase == Phase::Done {
                 break;
+            }
+            if !self.control(now, out) {
+                if !self.content(out)? {
+                    break;
+                }
+                self.ask_if_all_is_sent();
             }
             sent += 1;
         }
@@ -296,8 +305,14 @@ impl Sender {
     pub fn know_hash(&mut self, hash: [u8; 32]) {
         if self.hash.is_none() {
             self.hash = Some(hash);
+            self.source.hash_is_known();
             self.hello = true;
         }
+    }
+
+    /// Receivers that have an outcome.
+    pub fn ended(&self) -> usize {
+        self.peers.iter().filter(|p| p.outcome.is_some()).count()
     }
 
     /// What was sent and heard so far.
