@@ -13,6 +13,9 @@ const SUB: u32 = 10;
 /// Fraction bits of the price of a byte.
 const FRAC: u32 = 20;
 
+/// How long (ns) frames over the rate wait at the least, if the bucket is deep enough.
+const TOGETHER: u64 = 250_000;
+
 /// A rate limit.
 #[derive(Debug)]
 pub struct Meter {
@@ -66,8 +69,9 @@ impl Meter {
         Turn { start, at: later(start, now), now }
     }
 
-    /// Pays for a frame. `Err`: it does not conform before that time (ns). A frame deeper than the
-    /// bucket conforms when the bucket is full, else it never would.
+    /// Pays for a frame. `Err`: it does not conform before that time (ns), and it is worth waiting until then: of a
+    /// deep bucket several frames go together, as a wake-up for each would cost more than they do. A frame deeper than
+    /// the bucket conforms when the bucket is full, else it never would.
     pub fn pay(&self, t: &mut Turn, bytes: usize) -> Result<(), u64> {
         let cost = self.cost(bytes);
         let ahead = t.at.wrapping_sub(t.now);
@@ -76,6 +80,8 @@ impl Meter {
             return Ok(());
         }
         let wait = ahead.saturating_add(cost).saturating_sub(self.depth).min(ahead);
+        // Far from a full bucket, so that nothing of the rate is lost.
+        let wait = wait.max((self.depth / 8).min(TOGETHER << SUB)).min(ahead);
         Err((t.now.wrapping_add(wait) >> SUB) + 1)
     }
 

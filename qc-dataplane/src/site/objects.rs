@@ -18,8 +18,9 @@ const SENDER_SLOTS: u32 = 1024;
 const RECEIVE_SLOTS: u32 = 8192;
 /// Bytes of a buffer: a frame with a chunk of the default size, and more than Ethernet's usual 1514.
 const BUFFER: u32 = 2048;
-/// How much may be sent at once: this long at the rate, and at least [`LEAST_BURST`].
-const BURST_MS: u64 = 2;
+/// How much may be sent at once: this long at the rate, and at least [`LEAST_BURST`]. A worker or a sender that had to
+/// wait for a processor makes up for it; links' queues have room for more.
+const BURST_MS: u64 = 10;
 /// Bytes; a turn of a worker takes about as much.
 const LEAST_BURST: u64 = 64 * 1024;
 

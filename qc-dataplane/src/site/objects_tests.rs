@@ -127,7 +127,10 @@ fn a_sender_has_a_shaped_port_and_an_entry_or_a_group() {
     let port = one.port.unwrap();
     let limit = port.limit.unwrap();
     assert_eq!((port.name.as_str(), port.learn, port.flood), ("qc-7", false, false));
-    assert_eq!((limit.rate, limit.burst, limit.mode), (80_000_000, 65536, valecast_config::MeterMode::Shape));
+    assert_eq!(
+        (limit.rate, limit.burst, limit.mode),
+        (80_000_000, 100_000, valecast_config::MeterMode::Shape)
+    );
     assert_eq!(one.group, None);
     let statics: Vec<_> = one.statics.iter().map(|(mac, port)| (mac.to_string(), port.as_str())).collect();
     assert_eq!(statics, [("02:00:00:07:00:00".to_owned(), "qc-7"), ("03:00:00:07:00:00".to_owned(), "l1")]);
@@ -137,10 +140,10 @@ fn a_sender_has_a_shaped_port_and_an_entry_or_a_group() {
         (group.name.as_str(), group.ingress.as_deref(), group.buckets.len()),
         ("qc-7", Some("qc-7"), 2)
     );
-    // A higher rate has a deeper bucket, of 2 ms.
+    // A higher rate has a deeper bucket, of 10 ms.
     let fast = TreeHere { rate: Some(8_000_000_000), ..at(7, None, &["l1"], None) };
     let fast = Objects::of(&fast, &links()).unwrap().port.unwrap().limit.unwrap();
-    assert_eq!(fast.burst, 2_000_000);
+    assert_eq!(fast.burst, 10_000_000);
 }
 
 #[test]

@@ -35,7 +35,10 @@ struct PacketIngress {
 /// What came of reading.
 #[derive(PartialEq)]
 enum Read {
+    /// Some, and there may be more.
     Frames,
+    /// Some, and these were all.
+    Last,
     Nothing,
     /// There may be more.
     Trouble,
@@ -52,7 +55,7 @@ impl PacketIngress {
                         let slot = place(self.slots.free(1), r);
                         self.slots.fill(slot);
                     }
-                    return Read::Frames;
+                    return if n < most.min(BATCH) { Read::Last } else { Read::Frames };
                 }
                 // The interface went down, once told; or one frame's offload has no name in the header.
                 Err(_) => {}

@@ -15,6 +15,8 @@ pub enum Part {
     Geant,
     /// 10,000 small transfers, and 100 large ones at once.
     Many,
+    /// A tunnel between two hosts, beside Linux's own.
+    Vxlan,
 }
 
 /// Files over an emulated WAN: QuickCast's schemes beside other programs, in turn. Needs root.

@@ -9,7 +9,7 @@
 //! - `rounds`: each has its turn in each round;
 //! - `figures`, `report/`: medians, and the table, the chart and the file made of them.
 //!
-//! Other parts, each with what it measures in its own file: `copies`, `geant`, `many`; `fleet` sends many files, `usage` is what
+//! Other parts, each with what it measures in its own file: `copies`, `geant`, `many`, `vxlan`; `fleet` sends many files, `usage` is what
 //! processes use, `frames` what frames add to a file.
 //!
 //! Everything that is written goes to a folder in memory. What a program writes is compared with what was sent, byte by
@@ -29,6 +29,7 @@ mod report;
 mod rig;
 mod rounds;
 mod usage;
+mod vxlan;
 mod wan;
 
 use std::fmt::Write as _;
@@ -89,6 +90,7 @@ fn measure(args: &Args) -> Result<(), Trouble> {
             Part::Copies => copied(args, release, &work, &stop)?,
             Part::Geant => over_geant(args, release, &work, &stop)?,
             Part::Many => very_many(args, release, &work, &stop)?,
+            Part::Vxlan => tunnels(args, release, &work, &stop)?,
         };
         say(&told.text)?;
         all.push(told);
@@ -166,6 +168,12 @@ fn very_many(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Resul
     }
     let text: String = outcomes.iter().map(many::text).collect();
     Ok(Told { part: "many", markdown: text.clone(), text, svg: None, json: serde_json::to_value(&outcomes)? })
+}
+
+fn tunnels(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<Told, Trouble> {
+    let rows = vxlan::all(args.rounds, release, work, stop)?;
+    let text = vxlan::text(&rows);
+    Ok(Told { part: "vxlan", markdown: text.clone(), text, svg: None, json: serde_json::to_value(&rows)? })
 }
 
 fn wan(

@@ -197,8 +197,10 @@ fn switch(net: &Net, node: Node, links: Links<'_>, settings: &Settings) -> Strin
     let graph = &net.graph;
     let name = graph.name(node);
     let (groups, buckets) = settings.tables;
-    let mut text =
-        format!("\n[[switch]]\nname = \"{name}\"\nmax_groups = {groups}\nmax_buckets = {buckets}\n");
+    // Many switches share few cores: one that polls takes the time of those that have frames.
+    let mut text = format!(
+        "\n[[switch]]\nname = \"{name}\"\nspin = \"0\"\nmax_groups = {groups}\nmax_buckets = {buckets}\n"
+    );
     for &l in graph.out_of(node) {
         let l = l as usize;
         let port = Net::interface(l);

@@ -154,7 +154,7 @@ impl Drop for Wan<'_> {
 }
 
 /// Several commands of `ip` or `tc` at once.
-fn batch(program: &str, before: &[&str], text: &str) -> Result<(), Trouble> {
+pub fn batch(program: &str, before: &[&str], text: &str) -> Result<(), Trouble> {
     let mut command = Command::new(program);
     command.args(before).args(["-batch", "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());

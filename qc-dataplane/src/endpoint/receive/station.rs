@@ -18,6 +18,12 @@ use crate::endpoint::port::{self, Bell};
 /// Frames that are sorted at once.
 const BURST: u32 = 256;
 
+/// Frames since the last sleep after which more are waited for without a bell: at such rates a wake-up for each few
+/// frames would cost more than they do. The ring has room for what comes meanwhile.
+const BUSY: usize = 8;
+/// How long.
+const GATHER: Duration = Duration::from_micros(500);
+
 /// Where frames of a tree go.
 struct Entry {
     /// Its receiver's number here.
@@ -120,14 +126,19 @@ impl Drop for Station {
 
 fn sort(shared: &Shared, link: &Link, mut rx: RxRing) -> std::io::Result<()> {
     let mut scratch = Vec::new();
+    let mut since_sleep = 0;
     while !shared.stop.load(Ordering::Relaxed) {
+        if rx.pending() == 0 && since_sleep >= BUSY {
+            std::thread::sleep(GATHER);
+        }
         if rx.pending() == 0 {
             port::sleep(link, &shared.bell, Some(&mut rx), None, Duration::MAX)?;
+            since_sleep = 0;
         }
         let inboxes = shared.inboxes.read().unwrap_or_else(PoisonError::into_inner);
         // Frames come in rows of one tree: its inbox stays open meanwhile.
         let mut open: Option<(Mac, Put<'_>)> = None;
-        port::drain(&mut rx, &mut scratch, BURST, |frame| {
+        since_sleep += port::drain(&mut rx, &mut scratch, BURST, |frame| {
             let Some(to) = frame.first_chunk().map(|to| Mac(*to)) else { return };
             if open.as_ref().is_none_or(|(of, _)| *of != to) {
                 // The last one's worker goes on before this one's inbox may keep us waiting.
