@@ -51,16 +51,19 @@ pub struct Port {
 
 /// Least bytes that may wait at a port with a capacity, unless configured.
 const LEAST_QUEUE: u64 = 256 << 10;
+/// And most: room for a queue is taken when the port is made, about half as much as may wait in it.
+const MOST_QUEUE: u64 = 64 << 20;
 /// How long (ms) what may wait takes to leave, unless configured.
 const QUEUE_MS: u64 = 50;
 /// Bytes that may be on the way at a port with faults and no capacity, unless configured.
 const FREE_QUEUE: u64 = 16 << 20;
 
 impl Port {
-    /// Bytes that may wait to leave: `queue`, or 50 ms at `capacity` and at least 256 KiB, or 16 MiB without a capacity.
+    /// Bytes that may wait to leave: `queue`, or 50 ms at `capacity` but at least 256 KiB and at most 64 MiB, or 16 MiB without
+    /// a capacity.
     pub fn queue_bytes(&self) -> u64 {
         self.queue.unwrap_or(match self.capacity {
-            Some(rate) => (rate / 8).saturating_mul(QUEUE_MS).div_euclid(1000).max(LEAST_QUEUE),
+            Some(rate) => (rate / 8).saturating_mul(QUEUE_MS).div_euclid(1000).clamp(LEAST_QUEUE, MOST_QUEUE),
             None => FREE_QUEUE,
         })
     }

@@ -178,3 +178,17 @@ proptest! {
         }
     }
 }
+
+/// Room for a queue is taken at once, so a fast link without `queue` must not take gigabytes.
+#[test]
+fn what_may_wait_goes_with_the_capacity_and_is_bounded() {
+    for (capacity, want) in
+        [("1 Mbit/s", 256 << 10), ("1 Gbit/s", 6_250_000), ("100 Gbit/s", 64 << 20), ("400 Gbit/s", 64 << 20)]
+    {
+        let text = format!("name = \"p\"\nkind = \"ring\"\ncapacity = \"{capacity}\"");
+        let port = valecast_config::parse_port("test", &text).unwrap();
+        assert_eq!(port.queue_bytes(), want, "{capacity}");
+    }
+    let port = "name = \"p\"\nkind = \"ring\"\ncapacity = \"400 Gbit/s\"\nqueue = \"1GiB\"";
+    assert_eq!(valecast_config::parse_port("test", port).unwrap().queue_bytes(), 1 << 30);
+}
