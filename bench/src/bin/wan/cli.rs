@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE")]
     pub size: Option<String>,
     /// Part geant: capacities are this part of GEANT's.
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.01)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.05)]
     pub geant_scale: f64,
     /// Part geant: transfers.
     #[arg(long, default_value_t = 200)]
@@ -56,6 +56,9 @@ pub struct Args {
     /// Part geant: transfers a second.
     #[arg(long, default_value_t = 2.0)]
     pub lambda: f64,
+    /// Part many: capacities are this part of the topology's. Faster than the machine: it is not the links that it waits for.
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub many_scale: f64,
     /// Part many: small transfers of 1 MB.
     #[arg(long, default_value_t = 10_000)]
     pub small: usize,

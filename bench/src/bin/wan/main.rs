@@ -157,7 +157,7 @@ fn over_geant(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Resu
 }
 
 fn very_many(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<Told, Trouble> {
-    let net = Net::find(&args.topology, args.scale)?;
+    let net = Net::find(&args.topology, args.many_scale)?;
     let small = many::Task { name: "small", transfers: args.small, bytes: 1_000_000, at_once: 32 };
     let large = many::Task { name: "large", transfers: args.large, bytes: 20_000_000, at_once: args.large };
     let mut outcomes = Vec::new();

@@ -12,7 +12,7 @@ use crate::transport::wire::{Hello, Kind, Poll, PollHead, Spans, write};
 /// When no more chunks than these are to be sent, it is time to ask for more.
 const AHEAD: u64 = 4096;
 
-/// How much oftener polls go out before the first chunk.
+/// How much oftener polls go out before the first chunk, and ends after the last one.
 const HOLDING: u64 = 5;
 
 impl Sender {
@@ -34,7 +34,7 @@ impl Sender {
             let session = U64::new(self.options.session);
             let envelope = self.envelope(self.options.tree);
             write(&mut self.frame, &envelope, Kind::End, &[session.as_bytes()]);
-            self.next_poll = now + self.options.poll_every;
+            self.next_poll = now + self.options.poll_every / HOLDING;
             self.phase = if n <= 1 { Phase::Done } else { Phase::Ending(n - 1) };
         } else if std::mem::take(&mut self.hello) {
             self.write_hello();

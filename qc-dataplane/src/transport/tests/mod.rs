@@ -50,6 +50,27 @@ fn without_loss_every_chunk_is_sent_once() {
     }
 }
 
+/// With polls that are hours apart: the first one, the one when all is sent, and what receivers say by themselves have to do.
+#[test]
+fn the_end_waits_for_no_poll() {
+    let dir = temporary();
+    let file = dir.path().join("file");
+    let bytes = write_file(&file, 3_000_000, 6);
+    let mut options = sender_options(6);
+    (options.poll_every, options.census_every) = (3_600_000 * sim::MS, 3_600_000 * sim::MS);
+    let sender = Sender::new(options, source(&file, None), &[0; 5], 0);
+    let receivers = (0..5).map(|i| receiver(dir.path(), i, 6)).collect();
+    let mut sim = Sim::new(sender, receivers, Path1::default(), 6);
+    // 2131 chunks at 40 a ms, some ms for each answer and each hop.
+    for _ in 0..120 {
+        sim.step();
+    }
+    assert!(sim.all_verified(), "{:?}", sim.sender.as_ref().unwrap().peers().collect::<Vec<_>>());
+    check(dir.path(), 5, &bytes);
+    let reports = sim.sender.as_ref().unwrap().counters().reports;
+    assert!(reports <= 3 * 5, "a report for each poll, and one for the end: {reports}");
+}
+
 #[test]
 fn any_loss_is_repaired() {
     let paths = [
