@@ -83,6 +83,7 @@ pub fn diff(old: &Switch, new: &Switch) -> Result<Vec<Action>, DiffError> {
         ("workers", old.workers == new.workers),
         ("cpus", old.cpus == new.cpus),
         ("spin", old.spin == new.spin),
+        ("gather", old.gather == new.gather),
         ("burst", old.burst == new.burst),
         ("fdb_entries", old.fdb_entries == new.fdb_entries),
         ("socket_mode", old.socket.mode == new.socket.mode),

@@ -92,6 +92,7 @@ section! { SWITCH "[[switch]]" "One switch." {
     "workers": "1..=64" = "1", "Forwarding threads.";
     "cpus": "array of CPU numbers" = "[]", "The CPU of each worker, as many as there are workers; empty leaves them unpinned.";
     "spin": "duration, up to 10s" = "\"50us\"", "How long an idle worker or ring is polled before it sleeps.";
+    "gather": "duration, up to 10ms" = "\"0\"", "How long a worker that has had frames sleeps at the least: what comes meanwhile is taken together.";
     "burst": "1..=1024" = "256", "Most frames taken from a ring in one turn.";
     "ageing": "duration" = "\"300s\"", "Age at which an unused learned address is forgotten (IEEE 802.1D: 300 s); 0 never forgets.";
     "fdb_entries": "16..=4194304" = "65536", "Addresses the forwarding table holds.";

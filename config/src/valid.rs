@@ -97,6 +97,9 @@ pub struct Switch {
     /// How long an idle worker or ring is polled before it sleeps, up to 10 s. Default 50 µs.
     #[serde(serialize_with = "show::duration")]
     pub spin: Duration,
+    /// How long a worker that has had frames sleeps at the least, up to 10 ms. Default 0.
+    #[serde(serialize_with = "show::duration")]
+    pub gather: Duration,
     /// Most frames taken from a ring in one turn, 1 to 1024. Default 256.
     pub burst: usize,
     /// Age at which an unused learned address is forgotten; zero never forgets. Default 300 s (IEEE 802.1D).

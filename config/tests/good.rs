@@ -24,6 +24,7 @@ fn every_key_arrives() {
     let [vale0, vale1] = config.switches.as_slice() else { panic!("two switches") };
     assert_eq!((vale0.workers, &vale0.cpus[..]), (2, &[2, 3][..]));
     assert_eq!((vale0.spin, vale0.ageing), (Duration::from_micros(1500), Duration::ZERO));
+    assert_eq!((vale0.gather, vale1.gather), (Duration::from_micros(200), Duration::ZERO));
     assert_eq!(vale0.memory_limit, 64 << 20);
     assert_eq!(vale0.socket.mode, 0o660);
     assert_eq!(vale0.socket.group.as_deref(), Some("44"));

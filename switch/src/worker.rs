@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender};
 use crossbeam::epoch::{Atomic, Guard};
@@ -87,6 +88,8 @@ pub struct Setup {
     pub burst: usize,
     /// How long (ns) an idle source is polled before it is parked.
     pub spin: u64,
+    /// How long it sleeps at the least when it has had frames.
+    pub gather: Duration,
     /// Commands.
     pub commands: Receiver<Command>,
     /// Rung after a command was sent.
@@ -169,7 +172,7 @@ impl Worker {
         let mut guard = crossbeam::epoch::pin();
         let mut now = now_ns();
         let (mut turns, mut frames) = (0, 0);
-        let (mut last_work, mut last_look, mut last_settled) = (now, now, now);
+        let (mut last_work, mut last_look, mut last_settled, mut woke) = (now, now, now, now);
         loop {
             if !self.setup.commands.is_empty() {
                 let acks = self.commands();
@@ -218,9 +221,10 @@ impl Worker {
                 last_settled = now;
             }
             if idle && self.active.is_empty() && self.setup.commands.is_empty() {
-                self.sleep(&mut guard, now);
+                self.sleep(&mut guard, now, last_work >= woke);
                 now = now_ns();
-                (last_work, last_look) = (now, now);
+                // Work is after that, also where the clock was not looked at since.
+                (woke, last_look, last_work) = (now, now, now - 1);
             }
         }
     }

@@ -21,22 +21,22 @@ use valecast_ring::notify::Pairing;
 const ROUNDS: u32 = 20_000;
 
 #[cfg(test)]
-fn ping_pong(workers: usize) {
+fn ping_pong(workers: usize, gather: &str, rounds: u32) {
     let rig = Rig::new(&format!(
-        "[[switch]]\nname = \"vale0\"\nspin = \"0\"\nworkers = {workers}\n[[switch.port]]\nname = \"a\"\nkind = \"ring\"\n\
+        "[[switch]]\nname = \"vale0\"\nspin = \"0\"\ngather = \"{gather}\"\nworkers = {workers}\n[[switch.port]]\nname = \"a\"\nkind = \"ring\"\n\
          slots = 16\n[[switch.port]]\nname = \"b\"\nkind = \"ring\"\nslots = 16\n"
     ));
     let (mut a, mut b) = (rig.attach("a"), rig.attach("b"));
     std::thread::scope(|s| {
         let answers = s.spawn(move || {
-            for i in 0..ROUNDS {
+            for i in 0..rounds {
                 let f = b.recv().unwrap_or_else(|| panic!("frame {i} does not come"));
                 b.send(&frame(1, 2, &f[14..18]));
             }
             // Still attached: what a port has not handed over yet goes with it.
             b
         });
-        for i in 0..ROUNDS {
+        for i in 0..rounds {
             a.send(&frame(2, 1, &i.to_be_bytes()));
             let f = a.recv().unwrap_or_else(|| panic!("answer {i} does not come"));
             assert_eq!(f[14..18], i.to_be_bytes());
@@ -48,12 +48,19 @@ fn ping_pong(workers: usize) {
 
 #[test]
 fn no_wakeup_is_lost() {
-    ping_pong(1);
+    ping_pong(1, "0", ROUNDS);
 }
 
 #[test]
 fn nor_between_two_workers() {
-    ping_pong(2);
+    ping_pong(2, "0", ROUNDS);
+}
+
+/// What comes while the worker sleeps on purpose is heard afterwards.
+#[test]
+fn nor_by_a_worker_that_gathers() {
+    ping_pong(1, "20us", ROUNDS / 4);
+    ping_pong(2, "2ms", 100);
 }
 
 /// A sender that never sleeps meets the worker at every moment of its falling asleep.

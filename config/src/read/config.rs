@@ -174,6 +174,7 @@ pub(super) fn switch(r: &mut Reader<'_>) -> ReadSwitch {
         workers,
         cpus,
         spin: r.or("spin", Duration::from_micros(50), duration(Duration::from_secs(10))),
+        gather: r.or("gather", Duration::ZERO, duration(Duration::from_millis(10))),
         burst: r.or("burst", 256, int(1..=1024)),
         ageing: r.or("ageing", Duration::from_secs(300), duration(Duration::from_secs(1_000_000))),
         fdb_entries: r.or("fdb_entries", 65536, int(16..=4_194_304)),

@@ -243,6 +243,7 @@ pub fn switch() -> impl Strategy<Value = Switch> {
                     workers: 1,
                     cpus: vec![],
                     spin: Duration::from_nanos(1500),
+                    gather: Duration::from_micros(300),
                     burst: 32,
                     ageing: Duration::from_millis(ageing),
                     fdb_entries: 16,

@@ -249,6 +249,7 @@ impl Switch {
             fdb: self.fdb.clone(),
             burst: self.cfg.burst,
             spin: u64::try_from(self.cfg.spin.as_nanos()).unwrap_or(u64::MAX),
+            gather: self.cfg.gather,
             commands: receiver,
             wake: wake.clone(),
         };

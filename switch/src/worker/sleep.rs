@@ -39,7 +39,14 @@ impl Worker {
         }
     }
 
-    pub(super) fn sleep(&mut self, guard: &mut Guard, now: u64) {
+    pub(super) fn sleep(&mut self, guard: &mut Guard, now: u64, worked: bool) {
+        if worked && !self.setup.gather.is_zero() {
+            // Whoever rings is heard afterwards. Those who are held meanwhile make up for it.
+            let gather = self.setup.gather;
+            guard.repin_after(|| std::thread::sleep(gather));
+            let _ = self.look(EpollTimeout::ZERO);
+            return;
+        }
         let until = self.next_wake;
         if until <= now {
             // Too short to sleep precisely.

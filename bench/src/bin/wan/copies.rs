@@ -1,5 +1,7 @@
-//! Part `copies`: one file through two switches without limits, to 1 to 32 receivers. The first switch has the sender, the
-//! second copies: what the sender uses should not depend on how many receive.
+//! Part `copies`: one file through two switches to 1 to 32 receivers. The first switch has the sender, the second copies.
+//!
+//! Without limits, to few: how fast a file goes. Over links that are slow enough for all receivers on one machine: what the sender
+//! uses, which should not depend on how many receive.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,8 +18,21 @@ use crate::rig::{Links, Rig, Settings};
 use crate::rounds::random_file;
 use crate::usage::cpu_seconds;
 
-/// Receivers of a cell.
-const RECEIVERS: [usize; 6] = [1, 2, 4, 8, 16, 32];
+/// Receivers of a cell, and what its links carry in Gbit/s; none: as much as comes.
+const CELLS: [(usize, Option<f64>); 9] = [
+    (1, None),
+    (2, None),
+    (4, None),
+    (1, Some(SLOW)),
+    (2, Some(SLOW)),
+    (4, Some(SLOW)),
+    (8, Some(SLOW)),
+    (16, Some(SLOW)),
+    (32, Some(SLOW)),
+];
+const SLOW: f64 = 0.064;
+/// Over slow links goes this part of the file.
+const PART: u64 = 4;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Medians of the rounds.
@@ -25,6 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub struct Row {
     /// How many receive.
     pub receivers: usize,
+    /// What the links carry, in Gbit/s, if they have a limit.
+    pub links: Option<f64>,
     /// Until the last has the file, its hash checked, in Gbit/s of the file.
     pub gbits: Summary,
     /// Processor time of the sender, in seconds for a GB.
@@ -41,21 +58,23 @@ pub fn all(
     work: &Path,
     stop: &StopFlag,
 ) -> Result<Vec<Row>, Trouble> {
-    let file = work.join("data");
+    let (file, part) = (work.join("data"), work.join("part"));
     random_file(&file, bytes)?;
-    let mut samples = vec![Vec::new(); RECEIVERS.len()];
+    random_file(&part, bytes / PART)?;
+    let mut samples = vec![Vec::new(); CELLS.len()];
     for round in 0..rounds {
-        for (receivers, samples) in RECEIVERS.iter().zip(&mut samples) {
+        for ((receivers, links), samples) in CELLS.iter().zip(&mut samples) {
             let folder = work.join(format!("copies-{round}-{receivers}"));
-            let one = run(*receivers, &file, bytes, release, &folder, stop)?;
-            eprintln!("round {round}: {receivers} receivers: {one:?}");
+            let file = if links.is_some() { &part } else { &file };
+            let one = run(*receivers, *links, file, release, &folder, stop)?;
+            eprintln!("round {round}: {receivers} receivers, links {links:?}: {one:?}");
             samples.push(one);
             std::fs::remove_dir_all(&folder)?;
         }
     }
-    let rows = RECEIVERS.iter().zip(samples).filter_map(|(&receivers, samples)| {
+    let rows = CELLS.iter().zip(samples).filter_map(|(&(receivers, links), samples)| {
         let of = |i: usize| Summary::of(samples.iter().map(|s| s[i]));
-        Some(Row { receivers, gbits: of(0)?, sender: of(1)?, switches: of(2)? })
+        Some(Row { receivers, links, gbits: of(0)?, sender: of(1)?, switches: of(2)? })
     });
     Ok(rows.collect())
 }
@@ -63,15 +82,17 @@ pub fn all(
 /// One cell once: Gbit/s, and seconds for a GB of the sender and of the switches.
 fn run(
     receivers: usize,
+    links: Option<f64>,
     file: &Path,
-    bytes: u64,
     release: &Path,
     work: &Path,
     stop: &StopFlag,
 ) -> Result<[f64; 3], Trouble> {
-    let net = Net::star(receivers)?;
+    let net = Net::star(receivers, links.unwrap_or(100.0))?;
+    let bytes = std::fs::metadata(file)?.len();
     let settings = Settings { tables: (1024, 64), ..Settings::default() };
-    let rig = Rig::start(&net, Links::Unshaped, &settings, release, work)?;
+    let kind = if links.is_some() { Links::Patch } else { Links::Unshaped };
+    let rig = Rig::start(&net, kind, &settings, release, work)?;
     let mut open = Vec::new();
     let mut processes = Vec::new();
     for node in 2..2 + receivers as Node {
@@ -133,11 +154,12 @@ pub fn copy_limit(bytes: u64, work: &Path) -> Result<f64, Trouble> {
 pub fn text(rows: &[Row], limit: f64) -> String {
     let mut text = format!("a copy by one thread, for comparison: {limit:.1} Gbit/s\n\n");
     text +=
-        "| receivers | file, Gbit/s | sender, CPU s per GB | switches, CPU s per GB |\n|--:|--:|--:|--:|\n";
+        "| receivers | links | file, Gbit/s | sender, CPU s per GB | switches, CPU s per GB |\n|--:|---|--:|--:|--:|\n";
     for r in rows {
-        let cell = |s: &Summary| format!("{:.2} ({:.2}-{:.2})", s.median, s.min, s.max);
+        let cell = |s: &Summary| format!("{:.3} ({:.3}-{:.3})", s.median, s.min, s.max);
+        let links = r.links.map_or_else(|| "no limit".to_owned(), |l| format!("{:.0} Mbit/s", l * 1e3));
         text += &format!(
-            "| {} | {} | {} | {} |\n",
+            "| {} | {links} | {} | {} | {} |\n",
             r.receivers,
             cell(&r.gbits),
             cell(&r.sender),

@@ -30,11 +30,11 @@ impl Net {
         Ok(Self { name: found.name, graph: Graph::new(names, links)?, back })
     }
 
-    /// `S`, `hub`, and so many receivers beyond it, all joined by links of 100 Gbit/s.
-    pub fn star(receivers: usize) -> Result<Self, Trouble> {
+    /// `S`, `hub`, and so many receivers beyond it, all joined by links of so many Gbit/s.
+    pub fn star(receivers: usize, capacity: f64) -> Result<Self, Trouble> {
         let names =
             ["S".to_owned(), "hub".to_owned()].into_iter().chain((1..=receivers).map(|i| format!("r{i}")));
-        let both = |a: Node, b: Node| [(a, b), (b, a)].map(|(from, to)| Link { from, to, capacity: 100.0 });
+        let both = |a: Node, b: Node| [(a, b), (b, a)].map(|(from, to)| Link { from, to, capacity });
         let links: Vec<Link> =
             both(0, 1).into_iter().chain((2..2 + receivers as Node).flat_map(|r| both(1, r))).collect();
         // Each pair is there and back.

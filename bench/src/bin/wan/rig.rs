@@ -197,9 +197,11 @@ fn switch(net: &Net, node: Node, links: Links<'_>, settings: &Settings) -> Strin
     let graph = &net.graph;
     let name = graph.name(node);
     let (groups, buckets) = settings.tables;
-    // Many switches share few cores: one that polls takes the time of those that have frames.
+    // Many switches share few cores: one that polls takes the time of those that have frames, and each wake-up costs
+    // more than some frames. Where links are unshaped, it is how fast it goes that counts.
+    let gather = if matches!(links, Links::Unshaped) { "0" } else { "500us" };
     let mut text = format!(
-        "\n[[switch]]\nname = \"{name}\"\nspin = \"0\"\nmax_groups = {groups}\nmax_buckets = {buckets}\n"
+        "\n[[switch]]\nname = \"{name}\"\nspin = \"0\"\ngather = \"{gather}\"\nmax_groups = {groups}\nmax_buckets = {buckets}\n"
     );
     for &l in graph.out_of(node) {
         let l = l as usize;
