@@ -15,6 +15,8 @@ use crate::net::Net;
 
 /// Longer than any file here takes in a shaper's queue.
 const QUEUE: &str = "20ms";
+/// What may go at once: this long at the link's rate.
+const BURST_MS: u64 = 10;
 
 /// A network that is there as long as this value.
 pub struct Wan<'a> {
@@ -66,8 +68,9 @@ impl<'a> Wan<'a> {
             // A segment is a frame: what is counted is what a wire would carry.
             *ip += &format!("link set {here} gso_max_segs 1\nlink set {here} up\n");
             let rate = net.bits(i);
-            // A millisecond's worth, and room for some frames.
-            let burst = (rate / 8 / 1000).max(16_000);
+            // As much as a sender that had to wait for a processor may be behind: a shaper that holds frames back sets a
+            // timer for each, which in a VM costs more than the frame.
+            let burst = (rate / 8 * BURST_MS / 1000).max(64_000);
             *tc += &format!("qdisc add dev {here} root tbf rate {rate}bit burst {burst} latency {QUEUE}\n");
         }
         batch("ip", &[], &pairs)?;
