@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::inbox::Share;
 use super::station::Station;
+use super::tidy::Tidy;
 use super::worker::{View, Where, Worker};
 use crate::control::{Incoming, IncomingTree};
 use crate::endpoint::EndpointError;
@@ -90,9 +91,12 @@ impl Desk {
             .name("qc-incoming".into())
             .spawn(move || watch(&site, &watch_stop, &tell))
             .map_err(EndpointError::system("no thread"))?;
+        let tidy = Tidy::start(self.to.dir.clone(), self.site.clone())?;
         let result = self.serve(&heard, show);
         stop.store(true, Ordering::Relaxed);
         self.leave(show);
+        // Nobody works on anything here any more.
+        drop(tidy);
         result
     }
 

@@ -164,13 +164,10 @@ fn run(options: ReceiverOptions, inbox: &Inbox, view: &Mutex<View>, port: &Share
         }
     }
     inbox.close();
-    let verified = receiver.state() == State::Verified;
-    let left = if verified && receiver.is_ended() {
-        // The sender knows it: nobody will ask for this transfer again.
-        receiver.forget()
-    } else {
-        receiver.pause()
-    };
+    // What is kept of it goes when the controller says that the transfer is over (`tidy`): a sender that dies now has
+    // told nobody yet, and the next one asks again.
+    let left = receiver.pause();
+    drop(receiver);
     let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
     if let Err(e) = left {
         view.failure.get_or_insert(e.to_string());

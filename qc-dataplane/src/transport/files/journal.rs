@@ -140,11 +140,7 @@ impl Journal {
 
     /// How far the transfer is.
     pub fn stage(&self) -> Stage {
-        match self.head.stage {
-            0 => Stage::Receiving,
-            1 => Stage::Placing,
-            _ => Stage::Done,
-        }
+        stage_of(self.head.stage)
     }
 
     /// Writes down how far it is, and waits for the disk.
@@ -360,6 +356,22 @@ impl Journal {
             self.all_left -= u64::from(set);
         }
         Ok(())
+    }
+}
+
+/// How far the transfer of a journal is; `None` if that is none.
+pub(super) fn stage_in(path: &Path) -> Option<Stage> {
+    let mut bytes = [0; size_of::<Head>()];
+    File::open(path).and_then(|f| f.read_exact_at(&mut bytes, 0)).ok()?;
+    let head = Head::read_from_bytes(&bytes).ok()?;
+    (head.magic == MAGIC && head.checksum == head_checksum(&head)).then(|| stage_of(head.stage))
+}
+
+fn stage_of(number: u32) -> Stage {
+    match number {
+        0 => Stage::Receiving,
+        1 => Stage::Placing,
+        _ => Stage::Done,
     }
 }
 

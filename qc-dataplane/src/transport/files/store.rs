@@ -10,14 +10,15 @@
 //! after the end until [`Store::forget`]: a receiver that is started again can say that it has the transfer.
 
 mod disk;
+pub mod left;
 mod place;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::syncfs;
 
@@ -79,8 +80,8 @@ pub struct Store {
 }
 
 /// The directory in which a transfer is kept while it is not complete.
-fn stage_of(options: &StoreOptions, transfer: u64) -> PathBuf {
-    options.dir.join(KEPT).join(format!("{transfer:016x}"))
+fn stage_of(dir: &Path, transfer: u64) -> PathBuf {
+    dir.join(KEPT).join(format!("{transfer:016x}"))
 }
 
 impl Store {
@@ -99,9 +100,11 @@ impl Store {
         if manifest.total() != shape.total() {
             return Err(FileError::Shape("the manifest's files are not as long as the content"));
         }
-        let stage = stage_of(options, transfer);
+        let stage = stage_of(&options.dir, transfer);
         private_dir(&stage)?;
-        let (journal, fresh) = Journal::open(&stage.join("journal"), shape, manifest_hash)?;
+        let opened = Journal::open(&stage.join("journal"), shape, manifest_hash);
+        // Nothing stays of what could not even be begun.
+        let (journal, fresh) = opened.inspect_err(|_| left::no_empty(&stage))?;
         let mut store = Self {
             options: options.clone(),
             blocks: Blocks::new(shape.chunk(), shape.chunks(), options.memory),
@@ -125,20 +128,25 @@ impl Store {
             }
             Stage::Receiving => {}
         }
-        if !options.replace && store.target().symlink_metadata().is_ok() {
-            return Err(FileError::Exists(store.target().display().to_string()));
-        }
-        if fresh {
-            remove(&store.data())?;
-        }
-        if let Err(e) = store.lay_out() {
+        if let Err(e) = store.begin(fresh) {
             if fresh {
                 // Half of the room is of no use to anybody. What went wrong first is what counts.
-                let _ = remove(&store.stage);
+                let _ = store.forget();
             }
             return Err(e);
         }
         Ok(store)
+    }
+
+    /// Makes room for what is to come, if it may come at all.
+    fn begin(&mut self, fresh: bool) -> Result<(), FileError> {
+        if !self.options.replace && self.target().symlink_metadata().is_ok() {
+            return Err(FileError::Exists(self.target().display().to_string()));
+        }
+        if fresh {
+            remove(&self.data())?;
+        }
+        self.lay_out()
     }
 
     fn data(&self) -> PathBuf {
@@ -413,8 +421,7 @@ impl Store {
     /// The system refuses.
     pub fn forget(self) -> Result<(), FileError> {
         remove(&self.stage)?;
-        // Not if other transfers are there.
-        let _ = fs::remove_dir(self.options.dir.join(KEPT));
+        left::no_empty(&self.options.dir.join(KEPT));
         Ok(())
     }
 }
