@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use valecast_config::{Controller, Keys, Site};
 use valecast_ring::client::{AttachOptions, Link, Port as RingPort, RxRing, TxRing};
 use valecast_switch::daemon::{Daemon, SocketFile};
-use valecast_switch::switch::Switch;
+use valecast_switch::switch::{Edit, Switch};
 
 use super::ask::Asker;
 use super::install::Installed;
@@ -63,6 +63,8 @@ pub(super) struct Figures {
 
 struct State {
     installed: Installed,
+    /// What the site has in the switch whatever trees there are, once it is there.
+    base: Vec<Edit>,
     /// The plan in force.
     generation: u64,
     failed: BTreeMap<u32, String>,
@@ -81,6 +83,7 @@ impl Shared {
         let version = u64::try_from(since.as_millis()).unwrap_or(0);
         let state = State {
             installed: Installed::default(),
+            base: Vec::new(),
             generation: 0,
             failed: BTreeMap::new(),
             watches: vec![Watch::default(); site.links.len()],
@@ -129,7 +132,33 @@ impl Shared {
     pub fn set_up(&self) -> Result<(), String> {
         let edits = objects::base(&self.ports()).map_err(|e| e.to_string())?;
         let done = self.with(|s| s.edit([edits.as_slice()]))?;
-        done.into_iter().collect::<Result<(), _>>().map_err(|e| e.to_string())
+        done.into_iter().collect::<Result<(), _>>().map_err(|e| e.to_string())?;
+        self.lock().base = edits;
+        Ok(())
+    }
+
+    /// Looks after what is in the switch: puts back what somebody took away, and says whether somebody receives.
+    fn look_after(&self) -> Result<bool, String> {
+        let (back, receives) = self.with(|s| {
+            let State { installed, base, .. } = &mut *self.lock();
+            let back = installed.mend(s, base);
+            (back, s.port_state(RECEIVE_PORT).is_some_and(|(_, client)| client.is_some()))
+        })?;
+        if !back.is_empty() {
+            let site = &self.site.name;
+            tracing::warn!(site, "somebody has taken away or changed {}: put back", back.join(", "));
+        }
+        Ok(receives)
+    }
+
+    /// What a port of the switch is here, and what makes it free.
+    pub fn needs(&self, port: &str) -> Option<String> {
+        let (site, link) = (&self.site.name, self.site.links.iter().find(|l| l.port == port)?);
+        Some(format!(
+            "site {site:?}, whose link to {:?} it is: take that [[qc.site.link]] out of the configuration and reload; \
+             trees go around it then",
+            link.to
+        ))
     }
 
     /// Takes all of the site out of the switch.
@@ -341,10 +370,7 @@ async fn watch_links(shared: &Arc<Shared>) {
             continue;
         }
         judge(shared);
-        let receives = blocking(shared, |s| {
-            s.with(|s| s.port_state(RECEIVE_PORT).is_some_and(|(_, client)| client.is_some()))
-        });
-        let receives = receives.await.unwrap_or(false);
+        let receives = blocking(shared, Shared::look_after).await.unwrap_or(false);
         let before = std::mem::replace(&mut shared.lock().receives, receives);
         if before != receives {
             shared.news.notify_one();

@@ -13,6 +13,8 @@ pub struct Installed {
     trees: BTreeMap<u32, (TreeHere, Objects)>,
     /// What could not be taken away when its tree went; tried again.
     left: Vec<Edit>,
+    /// Why something could not be put back when last tried.
+    trouble: Option<String>,
 }
 
 impl Installed {
@@ -80,6 +82,33 @@ impl Installed {
         failed
     }
 
+    /// Puts back what somebody else has taken away or changed since, of these further things and of the trees. What it was.
+    pub fn mend(&mut self, switch: &mut Switch, base: &[Edit]) -> Vec<String> {
+        let mut lacking: Vec<Edit> = base.iter().filter_map(|e| put_back(switch, e)).collect();
+        let nothing = Objects::default();
+        for objects in self.trees.values().map(|(_, o)| o).filter(|o| !o.are_in(switch)) {
+            lacking.extend(nothing.change_to(objects).iter().filter_map(|e| put_back(switch, e)));
+        }
+        if lacking.is_empty() {
+            self.trouble = None;
+            return Vec::new();
+        }
+        let done = switch.edit(lacking.iter().map(std::slice::from_ref));
+        let mut back = Vec::new();
+        let mut trouble = None;
+        for (edit, done) in lacking.iter().zip(done) {
+            match done {
+                Ok(()) => back.push(name(edit)),
+                Err(e) => trouble = Some(e.to_string()),
+            }
+        }
+        if let Some(why) = trouble.as_ref().filter(|why| self.trouble.as_ref() != Some(*why)) {
+            tracing::warn!(switch = switch.name(), "cannot be put back: {why}");
+        }
+        self.trouble = trouble;
+        back
+    }
+
     /// Takes trees away. Each thing by itself: what somebody holds fast must not keep the rest.
     fn take_away(&mut self, switch: &mut Switch, trees: &[u32]) {
         let mut edits = std::mem::take(&mut self.left);
@@ -106,5 +135,27 @@ impl Installed {
     pub fn clear(&mut self, switch: &mut Switch) {
         let all: Vec<u32> = self.trees().collect();
         self.take_away(switch, &all);
+    }
+}
+
+/// The change after which it is as `wanted` has once made it, if it is not.
+fn put_back(switch: &Switch, wanted: &Edit) -> Option<Edit> {
+    match wanted {
+        Edit::AttachPort(port) => (!switch.has_port(&port.name)).then(|| wanted.clone()),
+        Edit::AddGroup(group) => match switch.group_config(&group.name) {
+            None => Some(wanted.clone()),
+            Some(there) => (there != group).then(|| Edit::UpdateGroup(group.clone())),
+        },
+        Edit::AddStatic(entry) => switch.static_port(entry.mac, entry.vlan).is_none().then(|| wanted.clone()),
+        _ => None,
+    }
+}
+
+fn name(edit: &Edit) -> String {
+    match edit {
+        Edit::AttachPort(port) => format!("port {:?}", port.name),
+        Edit::AddGroup(group) | Edit::UpdateGroup(group) => format!("group {:?}", group.name),
+        Edit::AddStatic(entry) => format!("static entry {}", entry.mac),
+        other => format!("{other:?}"),
     }
 }

@@ -113,6 +113,11 @@ impl Companion for Running {
         }
     }
 
+    fn needs(&self, switch: &str, port: &str) -> Option<String> {
+        let agents = self.lock();
+        agents.values().filter(|a| a.shared.site.switch == switch).find_map(|a| a.shared.needs(port))
+    }
+
     fn figures(&self) -> Vec<Figure> {
         let mut all = Vec::new();
         for (name, agent) in &*self.lock() {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use valecast_config::{Bucket, ConfigErrors, Group, Mac, Port, StaticEntry, parse_port};
-use valecast_switch::switch::Edit;
+use valecast_switch::switch::{Edit, Switch};
 
 use crate::address::{receiver_address, sender_address, tree_address};
 use crate::control::{RECEIVE_PORT, TreeHere, sender_port};
@@ -89,6 +89,14 @@ impl Objects {
             }),
         };
         Ok(Self { port, group, statics })
+    }
+
+    /// Whether all of it is in a switch.
+    #[must_use]
+    pub fn are_in(&self, switch: &Switch) -> bool {
+        self.port.as_ref().is_none_or(|p| switch.has_port(&p.name))
+            && self.group.as_ref().is_none_or(|g| switch.group_config(&g.name) == Some(g))
+            && self.statics.iter().all(|(mac, port)| switch.static_port(*mac, 0) == Some(port.as_str()))
     }
 
     /// The changes that make `new` of this. Whatever is referred to is there at each step.

@@ -83,6 +83,8 @@ pub trait Companion: Send {
     fn after(&self, loaded: &Config);
     /// What it counts, for `/metrics`.
     fn figures(&self) -> Vec<Figure>;
+    /// Who needs a port of a switch, and what to do so that it is free; none if nobody does.
+    fn needs(&self, switch: &str, port: &str) -> Option<String>;
 }
 
 /// A number for `/metrics`. Those of one name are one family.
@@ -268,8 +270,11 @@ impl Daemon {
         Ok(())
     }
 
-    /// Detaches a port live.
+    /// Detaches a port live, unless what runs beside the switches needs it.
     pub fn detach_port(&self, switch: &str, port: &str) -> Result<(), DaemonError> {
+        if let Some(by) = self.companion().as_ref().and_then(|c| c.needs(switch, port)) {
+            return Err(SwitchError::InUse { kind: "port", name: port.to_owned(), by }.into());
+        }
         self.lock().detach(switch, port)
     }
 

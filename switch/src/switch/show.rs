@@ -248,6 +248,24 @@ impl Switch {
         }
     }
 
+    /// Whether there is a port of this name.
+    #[must_use]
+    pub fn has_port(&self, name: &str) -> bool {
+        self.ports.contains_key(name)
+    }
+
+    /// A group, as it was configured.
+    #[must_use]
+    pub fn group_config(&self, name: &str) -> Option<&valecast_config::Group> {
+        self.groups.get(name).map(|g| &g.cfg)
+    }
+
+    /// The port of the static entry for an address in a VLAN.
+    #[must_use]
+    pub fn static_port(&self, mac: Mac, vlan: u16) -> Option<&str> {
+        self.statics.get(&(mac, vlan)).map(String::as_str)
+    }
+
     /// The static entries, by address.
     pub(crate) fn statics(&self) -> Vec<StaticEntry> {
         let entry = |((mac, vlan), port): (&(Mac, u16), &String)| StaticEntry {

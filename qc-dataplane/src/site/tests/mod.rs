@@ -295,16 +295,68 @@ fn a_link_that_breaks_is_down_and_up_again() {
     let fake = rig.controller();
     fake.report("a", |r| r.links[0].up);
     let port = rig.daemon.with("b", |s| s.port_state("to-a")).unwrap().unwrap().0;
-    let off = rig
-        .daemon
-        .with("b", |s| s.edit([[valecast_switch::switch::Edit::RemoveGroup("qc-link-0".into())].as_slice()]));
-    assert!(off.unwrap()[0].is_ok());
+    let change = |port: &valecast_config::Port| {
+        let edits = [valecast_switch::switch::Edit::UpdatePort(port.clone())];
+        assert!(rig.daemon.with("b", |s| s.edit([edits.as_slice()])).unwrap()[0].is_ok());
+    };
+    let deaf = "name = \"to-a\"\nkind = \"patch\"\npeer = \"a:to-b\"\nflood = false\ncapacity = \"100Mbit/s\"\n\
+                faults = { loss = 1.0 }";
+    change(&valecast_config::parse_port("test", deaf).unwrap());
     fake.report("a", |r| !r.links[0].up);
     fake.report("b", |r| !r.links[0].up);
-    let edits = objects::base(&["to-a".to_owned()]).unwrap();
-    let back = rig.daemon.with("b", |s| s.edit([edits.last().map(std::slice::from_ref).unwrap()]));
-    assert!(back.unwrap()[0].is_ok());
+    change(&port);
     fake.report("a", |r| r.links[0].up && r.links[0].bytes > 0);
     fake.report("b", |r| r.links[0].up);
-    assert_eq!(port.name, "to-a");
+}
+
+#[test]
+fn what_somebody_takes_out_of_the_switch_is_put_back() {
+    let rig = Rig::start();
+    let fake = rig.controller();
+    for (site, plan) in plans(5) {
+        fake.plan(site, plan);
+        fake.report(site, |r| r.generation == 5 && r.links[0].up);
+    }
+    let had = ["a", "b"].map(|s| rig.names(s));
+    let whole =
+        || wait_for("all to be there again", || (["a", "b"].map(|s| rig.names(s)) == had).then_some(()));
+    let with = |site: &str, f: &dyn Fn(&mut valecast_switch::switch::Switch)| {
+        rig.daemon.with(site, |s| f(s)).unwrap()
+    };
+    // The probes' group, a tree's, and a port with the static entries that lead to it.
+    with("b", &|s| ["qc-link-0", "qc-1"].iter().for_each(|g| s.remove_group(g).unwrap()));
+    rig.daemon.detach_port("b", RECEIVE_PORT).unwrap();
+    rig.daemon.detach_port("a", "qc-1").unwrap();
+    assert_ne!(["a", "b"].map(|s| rig.names(s)), had);
+    whole();
+    with("b", &|s| {
+        let mut group = s.group_config("qc-1").unwrap().clone();
+        group.buckets[0].port = "to-a".to_owned();
+        s.update_group(group).unwrap();
+    });
+    let right = |s: &mut valecast_switch::switch::Switch| {
+        s.group_config("qc-1").unwrap().buckets[0].port == RECEIVE_PORT
+    };
+    wait_for("the group as it was", || rig.daemon.with("b", right).unwrap().then_some(()));
+
+    // All of it works.
+    let place: Place = serde_json::from_value(rig.ask("b", "POST", "/v1/receive", &Value::Null).1).unwrap();
+    let (_recv, _, mut arrived) = attach(&place);
+    let info: SiteInfo = rig.get("a", "/v1/site");
+    let (_send, mut send, _) = attach(&Place { port: "qc-1".into(), socket: info.socket });
+    let sent = frame(tree_address(1), sender_address(1), b"data");
+    assert!(send.push(&sent));
+    send.publish();
+    assert_eq!(receive(&mut arrived), sent);
+    fake.report("a", |r| r.links[0].up);
+}
+
+#[test]
+fn a_links_port_is_kept_and_who_needs_it_is_said() {
+    let rig = Rig::start();
+    let why = rig.daemon.detach_port("a", "to-b").unwrap_err().to_string();
+    assert!(why.starts_with("port \"to-b\" is in use by site \"a\", whose link to \"b\" it is"), "{why}");
+    assert!(why.contains("take that [[qc.site.link]] out of the configuration and reload"), "{why}");
+    let elsewhere = rig.daemon.detach_port("a", "to-x").unwrap_err().to_string();
+    assert!(elsewhere.contains("no port \"to-x\""), "{elsewhere}");
 }
