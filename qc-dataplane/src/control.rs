@@ -165,6 +165,9 @@ pub struct NewTransfer {
     /// A path at the sender's site, for a sender there that waits for work; none: whoever asks sends.
     #[serde(default)]
     pub path: Option<String>,
+    /// At random. Asked for again with the same number, since no answer came, it is the same transfer.
+    #[serde(default)]
+    pub request: Option<u64>,
 }
 
 fn one() -> f64 {
@@ -321,6 +324,8 @@ pub struct Progress {
 pub enum Ended {
     /// All receivers have ended, one way or the other.
     Complete,
+    /// All that were served have ended, and it waits for the others no longer.
+    Enough,
     /// It was told to, and will come back.
     Paused,
     /// It cannot go on.

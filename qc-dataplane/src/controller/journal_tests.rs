@@ -23,6 +23,7 @@ fn new(from: &str, to: &str) -> NewTransfer {
         overhead: 1.0,
         scheme: None,
         path: None,
+        request: None,
     }
 }
 

@@ -1,27 +1,29 @@
 //! `valecast qc send`: sends files to other sites.
 
+mod screen;
 mod serve;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::HumanBytes;
-use serde_json::{Value, json};
+use serde_json::json;
 use valecast_config::units::parse_duration;
-use valecast_qc_dataplane::control::{ReceiverState, TransferState, TransferStatus};
+use valecast_qc_dataplane::control::TransferStatus;
+use valecast_qc_dataplane::endpoint::EndpointError;
 use valecast_qc_dataplane::endpoint::local::LocalSite;
 use valecast_qc_dataplane::endpoint::send::Cut;
-use valecast_qc_dataplane::endpoint::send::job::{Job, JobEnd, JobView, Parcel};
+use valecast_qc_dataplane::endpoint::send::job::{Job, JobEnd, Parcel};
 use valecast_qc_dataplane::transport::wire::DEFAULT_CHUNK;
 
-use super::bars::{Bars, Line};
 use super::site::{AtSite, Failed, INTERRUPTED, ended, told_to_stop};
 use crate::ctl::print;
+use screen::{Screen, word};
 
 pub const HELP: &str = "\
 Someone has to receive at each site: `valecast qc recv --dir DIR`.
@@ -33,7 +35,8 @@ Ctrl-C pauses the transfer, and so does SIGTERM; it goes on where it was with --
 meanwhile is another transfer.
 
 Receivers that cannot be reached, or where nobody receives, are waited for. Once all others have ended, that goes on for
---patience; then the transfer ends without them.
+--patience; then the transfer ends without them. A controller that does not answer is asked again for as long, before the
+transfer has a number; after that, all that is installed goes on without it.
 
 With --serve, this process waits for transfers that are asked for elsewhere (`valecast qc submit`), of files below
 --root, until it is stopped.
@@ -47,8 +50,8 @@ Examples:
 Exit status: 0 all receivers have it and its hash is right (without --wait: it was accepted), 1 it could not be sent,
 2 the command is wrong, 3 not all receivers have it, 130 paused.";
 
-/// Each progress of `--json`.
-const SECOND: Duration = Duration::from_secs(1);
+/// How often a controller that does not answer is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What `valecast qc send` takes.
 #[derive(Clone, Debug, Args)]
@@ -65,9 +68,12 @@ pub struct SendArgs {
     /// Send in this process, and end when the transfer has.
     #[arg(long)]
     wait: bool,
-    /// How long to wait for receivers that cannot be reached, once all others have ended.
+    /// How long to wait for the controller at first, and for receivers that cannot be reached, once all others have ended.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     patience: Duration,
+    /// How long a receiver may be silent before the others end without it; it is taken up again if it comes back meanwhile.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    silence: Duration,
     /// Go on with a transfer that was paused or broke off.
     #[arg(long, value_name = "ID")]
     resume: Option<u64>,
@@ -137,10 +143,18 @@ fn obey(args: &SendArgs) -> Result<u8, Failed> {
     let parcel = Parcel::open(path, args.cut())?;
     let id = match args.resume {
         Some(id) => {
-            resumable(&site, id, &parcel)?;
+            let Some(status) = insist(args, &stop, || site.status(id, 0, 0))? else {
+                return Ok(INTERRUPTED);
+            };
+            resumable(&status, &parcel)?;
             id
         }
-        None => site.create(&parcel.ask(args.to.clone(), args.scheme.clone()))?.id,
+        None => {
+            // Asked again with the same number, it is the same transfer.
+            let new = parcel.ask(args.to.clone(), args.scheme.clone())?;
+            let Some(created) = insist(args, &stop, || site.create(&new))? else { return Ok(INTERRUPTED) };
+            created.id
+        }
     };
     if args.wait {
         foreground(args, path, &site, id, parcel, stop)
@@ -149,11 +163,42 @@ fn obey(args: &SendArgs) -> Result<u8, Failed> {
     }
 }
 
+/// Asks again while the controller does not answer, and says so once; `None` if it is told to stop.
+fn insist<T>(
+    args: &SendArgs,
+    stop: &AtomicBool,
+    mut ask: impl FnMut() -> Result<T, EndpointError>,
+) -> Result<Option<T>, Failed> {
+    let begun = Instant::now();
+    let mut told = false;
+    while !stop.load(Ordering::Relaxed) {
+        let why = match ask() {
+            Ok(answer) => return Ok(Some(answer)),
+            // The site is there, and says that the controller is not.
+            Err(e @ EndpointError::Refused { .. }) if e.may_pass() => e.to_string(),
+            Err(e) => return Err(e.into()),
+        };
+        let left = args.patience.saturating_sub(begun.elapsed());
+        if left.is_zero() {
+            return Err(Failed::new(format!("{why}; it was asked for {:?}", args.patience)));
+        }
+        if !std::mem::replace(&mut told, true) {
+            if args.json {
+                print(&format!("{}\n", json!({"event": "waiting", "why": why})));
+            } else {
+                eprintln!("valecast: {why}; trying again for {:?} (--patience)", args.patience);
+            }
+        }
+        std::thread::sleep(AGAIN.min(left));
+    }
+    Ok(None)
+}
+
 /// Whether a transfer can go on with these files.
-fn resumable(site: &LocalSite, id: u64, parcel: &Parcel) -> Result<(), Failed> {
-    let status = site.status(id, 0, 0)?;
+fn resumable(status: &TransferStatus, parcel: &Parcel) -> Result<(), Failed> {
+    let id = status.id;
     if status.state.is_over() {
-        let why = status.why.map(|w| format!(": {w}")).unwrap_or_default();
+        let why = status.why.as_ref().map(|w| format!(": {w}")).unwrap_or_default();
         return Err(Failed::new(format!(
             "transfer {id} is over ({}){why}; send it anew",
             word(&status.state)
@@ -171,11 +216,6 @@ fn resumable(site: &LocalSite, id: u64, parcel: &Parcel) -> Result<(), Failed> {
     Ok(())
 }
 
-/// A name of the protocol as people read it.
-fn word(of: &impl serde::Serialize) -> String {
-    serde_json::to_value(of).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
 fn background(
     args: &SendArgs,
     path: &Path,
@@ -187,6 +227,7 @@ fn background(
     command.args(["qc", "send", "--wait", "--resume", &id.to_string()]);
     command.arg("--socket").arg(site.socket()).arg("--chunk").arg(args.chunk.to_string());
     command.arg("--patience").arg(format!("{}ms", args.patience.as_millis()));
+    command.arg("--silence").arg(format!("{}ms", args.silence.as_millis()));
     if let Some(f) = args.fec {
         command.arg("--fec").arg(format!("{},{},{}", f.k, f.m, f.lead));
     }
@@ -220,8 +261,8 @@ fn foreground(
 ) -> Result<u8, Failed> {
     let mut screen = Screen::new(args.json);
     screen.begin(id, &parcel);
-    let end =
-        Job::new(site.clone(), id, parcel, stop)?.patience(args.patience).run(&mut |view| screen.show(view));
+    let job = Job::new(site.clone(), id, parcel, stop)?.patience(args.patience).silence(args.silence);
+    let end = job.run(&mut |view| screen.show(view));
     screen.bars.clear();
     match end? {
         JobEnd::Paused => {
@@ -229,138 +270,6 @@ fn foreground(
             Ok(INTERRUPTED)
         }
         JobEnd::Over(status) => Ok(screen.over(&status)),
-    }
-}
-
-/// Exit status for how a transfer ended.
-fn code(status: &TransferStatus) -> u8 {
-    match status.state {
-        TransferState::Done => 0,
-        TransferState::Partial if status.receivers.iter().any(|r| r.state == ReceiverState::Verified) => 3,
-        _ => 1,
-    }
-}
-
-/// What is shown of a transfer: lines on a terminal, events as JSON, or a sentence now and then.
-struct Screen {
-    json: bool,
-    bars: Bars,
-    begun: Instant,
-    last: Option<Instant>,
-    state: Option<(TransferState, Option<String>)>,
-    told: Vec<String>,
-}
-
-impl Screen {
-    fn new(json: bool) -> Self {
-        Self {
-            json,
-            bars: Bars::new(!json),
-            begun: Instant::now(),
-            last: None,
-            state: None,
-            told: Vec::new(),
-        }
-    }
-
-    fn event(&self, value: &Value) {
-        if self.json {
-            print(&format!("{value}\n"));
-        }
-    }
-
-    fn say(&self, text: &str) {
-        if !self.json {
-            self.bars.print(text);
-        }
-    }
-
-    fn begin(&self, id: u64, parcel: &Parcel) {
-        self.event(&json!({"event": "accepted", "id": id, "name": parcel.name(), "bytes": parcel.bytes()}));
-        self.say(&format!("transfer {id}: {} ({})", parcel.name(), HumanBytes(parcel.bytes())));
-    }
-
-    fn show(&mut self, view: &JobView<'_>) {
-        let status = view.status;
-        let now = (status.state, status.why.clone());
-        if self.state.as_ref() != Some(&now) {
-            if !self.bars.is_shown()
-                && matches!(status.state, TransferState::Waiting | TransferState::Running)
-            {
-                let why = status.why.as_ref().map(|w| format!(": {w}")).unwrap_or_default();
-                self.say(&format!("{}{why}", word(&status.state)));
-            }
-            self.state = Some(now);
-        }
-        let total = status.bytes;
-        let mut lines = Vec::new();
-        for (site, r) in &view.receivers {
-            let is_over =
-                matches!(r.state, ReceiverState::Verified | ReceiverState::Failed | ReceiverState::Silent);
-            let state = match &r.why {
-                Some(why) => format!("{}: {why}", word(&r.state)),
-                None => word(&r.state),
-            };
-            if is_over && !self.told.iter().any(|t| t == site) {
-                self.told.push((*site).to_owned());
-                if !self.bars.is_shown() {
-                    self.say(&format!("{site}: {state} after {:.1} s", self.begun.elapsed().as_secs_f64()));
-                }
-            }
-            let (name, have, rate) = ((*site).to_owned(), r.have, r.rate);
-            lines.push(Line { name, have, total, rate, state, is_over });
-        }
-        if self.json && self.last.is_none_or(|at| at.elapsed() >= SECOND) {
-            self.last = Some(Instant::now());
-            let receivers: Vec<Value> = view
-                .receivers
-                .iter()
-                .map(|(site, r)| json!({"site": site, "have": r.have, "rate": r.rate, "state": r.state, "why": r.why}))
-                .collect();
-            self.event(&json!({
-                "event": "progress", "id": status.id, "state": status.state, "why": status.why,
-                "trouble": view.trouble, "receivers": receivers,
-            }));
-        }
-        let waits = (status.state != TransferState::Running).then(|| {
-            let why = status.why.as_ref().map(|w| format!(": {w}")).unwrap_or_default();
-            format!("{}{why}", word(&status.state))
-        });
-        self.bars.show(lines, view.trouble.or(waits.as_deref()));
-    }
-
-    fn paused(&self, id: u64, path: &Path) {
-        self.event(&json!({"event": "end", "id": id, "state": "paused", "exit": INTERRUPTED}));
-        if !self.json {
-            eprintln!("paused; go on with: valecast qc send {} --resume {id} --wait", path.display());
-        }
-    }
-
-    fn over(&self, status: &TransferStatus) -> u8 {
-        let exit = code(status);
-        let seconds = self.begun.elapsed().as_secs_f64();
-        let receivers: Vec<Value> = status
-            .receivers
-            .iter()
-            .map(|r| json!({"site": r.site, "have": r.have, "state": r.state, "why": r.why, "seconds": r.seconds}))
-            .collect();
-        self.event(&json!({
-            "event": "end", "id": status.id, "state": status.state, "why": status.why, "exit": exit,
-            "seconds": seconds, "receivers": receivers,
-        }));
-        if self.json {
-            return exit;
-        }
-        let verified = status.receivers.iter().filter(|r| r.state == ReceiverState::Verified).count();
-        print(&format!("{verified} of {} receivers have it, after {seconds:.1} s\n", status.receivers.len()));
-        for r in status.receivers.iter().filter(|r| r.state != ReceiverState::Verified) {
-            let why = r.why.as_ref().map(|w| format!(": {w}")).unwrap_or_default();
-            eprintln!("valecast: {} does not have it: {}{why}", r.site, word(&r.state));
-        }
-        if let Some(why) = status.why.as_ref().filter(|_| exit != 0) {
-            eprintln!("valecast: transfer {}: {why}", status.id);
-        }
-        exit
     }
 }
 

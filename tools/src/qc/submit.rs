@@ -76,6 +76,7 @@ pub fn run(args: &SubmitArgs) -> ExitCode {
         overhead: 1.0,
         scheme: args.scheme.clone(),
         path: Some(args.path.to_string_lossy().into_owned()),
+        request: None,
     };
     let asked = args.at.client().and_then(|c| c.ask::<Created>("POST", "/v1/transfers", Some(&json!(new))));
     match asked {

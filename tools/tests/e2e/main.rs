@@ -29,6 +29,7 @@ mod guests_self;
 mod guests_virtio;
 mod vm_bare;
 
+mod qc_cli;
 mod qc_controller;
 mod qc_demo;
 mod qc_faults;

@@ -2,11 +2,9 @@
 //! endpoints; what arrives is compared byte by byte, and every switch's books are balanced at the end.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::qc::{Link, Running, Sites, assert_same, link};
+use crate::harness::qc::{Link, Running, Sites, Small, assert_same, link};
 use crate::harness::{need, wait_for, wait_long};
 use nix::sys::signal::Signal;
 
@@ -226,24 +224,6 @@ fn a_link_is_down_for_good_and_another_way_is_found() {
     sites.assert_books();
     sites.assert_clean();
     sites.daemon.stop();
-}
-
-/// A small file system in memory, until the value goes.
-struct Small<'a>(&'a Path);
-
-impl<'a> Small<'a> {
-    fn mount(at: &'a Path, size: &str) -> Self {
-        let option = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &option, "tmpfs"]).arg(at).status();
-        assert!(mounted.expect("mount").success());
-        Self(at)
-    }
-}
-
-impl Drop for Small<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
-    }
 }
 
 #[test]

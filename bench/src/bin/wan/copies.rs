@@ -153,8 +153,7 @@ pub fn copy_limit(bytes: u64, work: &Path) -> Result<f64, Trouble> {
 /// The table.
 pub fn text(rows: &[Row], limit: f64) -> String {
     let mut text = format!("a copy by one thread, for comparison: {limit:.1} Gbit/s\n\n");
-    text +=
-        "| receivers | links | file, Gbit/s | sender, CPU s per GB | switches, CPU s per GB |\n|--:|---|--:|--:|--:|\n";
+    text += "| receivers | links | file, Gbit/s | sender, CPU s per GB | switches, CPU s per GB |\n|--:|---|--:|--:|--:|\n";
     for r in rows {
         let cell = |s: &Summary| format!("{:.3} ({:.3}-{:.3})", s.median, s.min, s.max);
         let links = r.links.map_or_else(|| "no limit".to_owned(), |l| format!("{:.0} Mbit/s", l * 1e3));

@@ -172,6 +172,9 @@ impl Core {
     /// # Errors
     /// When it makes no sense or too many are under way.
     pub fn submit(&mut self, now: Now, new: NewTransfer) -> Result<Created, Refusal> {
+        if let Some(id) = self.asked_before(&new) {
+            return Ok(Created { id });
+        }
         if self.transfers.len() - self.over.len() >= MOST_OPEN {
             return Err(Refusal::Full(format!("{MOST_OPEN} transfers are under way: wait for some to end")));
         }
@@ -188,11 +191,23 @@ impl Core {
         t.patience = now.ms + self.settings.install_timeout;
         let id = t.id;
         self.numbers.transfer += 1;
+        if let Some(request) = t.request {
+            self.requests.insert(request, id);
+        }
         self.transfers.insert(id, t);
         self.wanting.insert(id);
         self.save(id);
         self.pump(now);
         Ok(Created { id })
+    }
+
+    /// The transfer that was made when this was asked for the first time, and the answer did not arrive.
+    fn asked_before(&self, new: &NewTransfer) -> Option<u64> {
+        let t = self.transfers.get(self.requests.get(&new.request?)?)?;
+        let same = t.request == new.request
+            && new.from.as_ref() == Some(&t.from)
+            && (t.name.as_str(), t.bytes) == (new.name.as_str(), new.bytes);
+        same.then_some(t.id)
     }
 
     /// Whether a site was ever heard of: one that was not is more likely a slip of the pen than late.
@@ -261,6 +276,7 @@ impl Core {
                 }
                 self.complete(id, now);
             }
+            Some(Ended::Enough) => self.finish(id, now),
             Some(Ended::Paused) => self.stall(id, "its sender was told to stop; it can be resumed".into()),
             Some(Ended::Failed(why)) => {
                 self.end(id, TransferState::Partial, Some(format!("the sender: {}", shown(why))), now);
@@ -306,12 +322,17 @@ impl Core {
     /// A sender has nothing left to do.
     pub(super) fn complete(&mut self, id: u64, now: Now) {
         let Some(t) = self.transfers.get(&id) else { return };
+        // Who waits for its site, and has no tree yet, is still to get it: it is not over before somebody says so.
+        if self.unserved(t).is_empty() {
+            self.finish(id, now);
+        }
+    }
+
+    /// A transfer is over, whoever has it.
+    fn finish(&mut self, id: u64, now: Now) {
+        let Some(t) = self.transfers.get(&id) else { return };
         if t.all_verified() {
             self.end(id, TransferState::Done, None, now);
-            return;
-        }
-        // Who waits for its site, and has no tree yet, is still to get it: it is not over before somebody says so.
-        if !self.unserved(t).is_empty() {
             return;
         }
         let missing = t.receivers.iter().filter(|r| r.state != ReceiverState::Verified);

@@ -45,6 +45,7 @@ impl Core {
             } else if t.state != TransferState::Stalled {
                 self.wanting.insert(id);
             }
+            self.requests.extend(t.request.map(|r| (r, id)));
             self.transfers.insert(id, t);
         }
         over.sort_unstable();
@@ -486,7 +487,8 @@ impl Core {
         self.over.push_back(id);
         while self.over.len() > KEEP {
             if let Some(old) = self.over.pop_front() {
-                self.transfers.remove(&old);
+                let request = self.transfers.remove(&old).and_then(|t| t.request);
+                request.map(|r| self.requests.remove(&r));
                 self.changes.records.push(Record::Forget(old));
             }
         }

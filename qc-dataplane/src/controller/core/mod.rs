@@ -142,6 +142,8 @@ pub struct Core {
     numbers: Numbers,
     sites: BTreeMap<String, Site>,
     transfers: BTreeMap<u64, Transfer>,
+    /// Transfers by the number with which they were asked for.
+    requests: HashMap<u64, u64>,
     trees: BTreeMap<u32, Installed>,
     /// Transfers with receivers that no tree serves.
     wanting: BTreeSet<u64>,
@@ -179,6 +181,7 @@ impl Core {
             },
             sites: BTreeMap::new(),
             transfers: BTreeMap::new(),
+            requests: HashMap::new(),
             trees: BTreeMap::new(),
             wanting: BTreeSet::new(),
             live: BTreeSet::new(),

@@ -307,6 +307,40 @@ fn receivers_that_are_not_there_are_waited_for_a_while() {
 }
 
 #[test]
+fn a_sender_that_waits_no_longer_ends_it_without_those_that_are_missing() {
+    let mut w = World::fig1();
+    w.sites.get_mut("t3").unwrap().receives = false;
+    w.settle();
+    let id = w.submit("S", &["t1", "t3"], GB);
+    w.live(6_000);
+    w.progress(id, 100, Some(Ended::Enough));
+    let status = w.core.status(id).unwrap();
+    assert_eq!((status.state, w.core.trees().len()), (State::Partial, 0));
+    assert!(status.why.as_ref().unwrap().contains("t3 (nobody receives at t3"), "{status:?}");
+    assert_eq!(status.receivers[0].state, ReceiverState::Verified);
+}
+
+#[test]
+fn who_asks_again_since_no_answer_came_gets_the_same_transfer() {
+    let mut w = World::fig1();
+    let ask = |w: &mut World, request, name: &str| {
+        let (from, to) = (Some("S".into()), vec!["t1".into()]);
+        let (name, overhead, scheme, path) = (name.to_owned(), 1.0, None, None);
+        let new = NewTransfer { from, to, bytes: 1, name, overhead, scheme, path, request };
+        let id = w.core.submit(w.now, new).unwrap().id;
+        w.check();
+        id
+    };
+    let first = ask(&mut w, Some(9), "f");
+    assert_eq!(ask(&mut w, Some(9), "f"), first);
+    w.restart();
+    assert_eq!(ask(&mut w, Some(9), "f"), first);
+    assert!(ask(&mut w, Some(8), "f") != first && ask(&mut w, None, "f") != first);
+    // The same number by accident.
+    assert_ne!(ask(&mut w, Some(9), "g"), first);
+}
+
+#[test]
 fn receivers_that_come_one_by_one_share_trees() {
     let mut w = World::fig1();
     ALL.iter().for_each(|t| w.sites.get_mut(*t).unwrap().receives = false);
@@ -343,6 +377,7 @@ fn what_makes_no_sense_is_refused() {
         overhead: 1.0,
         scheme: None,
         path: None,
+        request: None,
     };
     let cases: [(NewTransfer, &str); 13] = [
         (NewTransfer { from: None, ..good() }, "`from` is missing"),

@@ -34,6 +34,9 @@ pub struct Transfer {
     pub scheme: Option<String>,
     /// A path for a sender that waits for work.
     pub path: Option<String>,
+    /// The number with which it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
     /// Its receivers.
     pub receivers: Vec<ReceiverStatus>,
     /// Where it is in its life.
@@ -147,6 +150,7 @@ impl Transfer {
             overhead: new.overhead,
             scheme: new.scheme,
             path: new.path,
+            request: new.request,
             receivers: new.to.into_iter().map(receiver).collect(),
             state: TransferState::Planning,
             why: None,

@@ -194,6 +194,7 @@ impl World {
             overhead: 1.05,
             scheme: None,
             path: None,
+            request: None,
         };
         let id = self.core.submit(self.now, new).unwrap().id;
         self.check();

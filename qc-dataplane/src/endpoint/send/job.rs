@@ -34,6 +34,8 @@ const TAKEN: u16 = 409;
 const PATIENCE: u32 = 60;
 /// How long a job waits for receivers that no tree serves, unless it is told otherwise.
 pub const WAIT_FOR_OTHERS: Duration = Duration::from_secs(60);
+/// How long a receiver may be silent, unless it is told otherwise.
+pub const SILENCE: Duration = Duration::from_secs(60);
 /// How long a paused or failed sender tries to say so.
 const FAREWELL: u32 = 3;
 
@@ -77,8 +79,12 @@ impl Parcel {
     }
 
     /// What to ask the controller for.
-    pub fn ask(&self, to: Vec<String>, scheme: Option<String>) -> NewTransfer {
-        NewTransfer {
+    ///
+    /// # Errors
+    ///
+    /// The system has no randomness.
+    pub fn ask(&self, to: Vec<String>, scheme: Option<String>) -> Result<NewTransfer, EndpointError> {
+        Ok(NewTransfer {
             from: None,
             to,
             bytes: self.bytes(),
@@ -86,7 +92,8 @@ impl Parcel {
             overhead: self.cut.overhead(),
             scheme,
             path: None,
-        }
+            request: Some(random().map_err(EndpointError::system("/dev/urandom"))?),
+        })
     }
 }
 
@@ -129,6 +136,8 @@ pub struct Job {
     trouble: Option<String>,
     /// How long receivers are waited for that no tree serves, once others have ended.
     patience: Duration,
+    /// How long a receiver may be silent.
+    silence: Duration,
     /// Since when nothing is being sent.
     idle: Option<Instant>,
 }
@@ -159,6 +168,7 @@ impl Job {
             before: SenderCounters::default(),
             trouble: None,
             patience: WAIT_FOR_OTHERS,
+            silence: SILENCE,
             idle: None,
         })
     }
@@ -168,6 +178,13 @@ impl Job {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Goes on without a receiver that is silent for so long; it is taken up again if it comes back before the end.
+    #[must_use]
+    pub fn silence(mut self, silence: Duration) -> Self {
+        self.silence = silence;
         self
     }
 
@@ -240,8 +257,13 @@ impl Job {
         let since = idle.then(|| self.idle.unwrap_or_else(Instant::now));
         self.idle = since;
         let enough = since.is_some_and(|at| at.elapsed() >= self.patience);
-        let complete = idle && status.is_some_and(|s| enough || self.tally.is_complete(s));
-        Progress { session: self.session, trees, ended: complete.then_some(Ended::Complete) }
+        let complete = idle && status.is_some_and(|s| self.tally.is_complete(s));
+        let ended = match (complete, enough) {
+            (true, _) => Some(Ended::Complete),
+            (false, true) => Some(Ended::Enough),
+            (false, false) => None,
+        };
+        Progress { session: self.session, trees, ended }
     }
 
     /// Makes the trees be those of the status.
@@ -305,6 +327,7 @@ impl Job {
             socket,
             hash: self.hash.clone(),
             manifest: self.parcel.manifest,
+            silence: self.silence,
         };
         self.trees.insert(status.tree, TreeSender::start(common, status.clone(), tell.clone())?);
         Ok(())

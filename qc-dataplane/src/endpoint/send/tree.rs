@@ -51,6 +51,8 @@ pub struct Common {
     pub hash: Arc<OnceLock<[u8; 32]>>,
     /// BLAKE3 of the list of files: all trees send the same.
     pub manifest: [u8; 32],
+    /// How long a receiver may be silent before the others end without it.
+    pub silence: Duration,
 }
 
 /// How a tree stands.
@@ -196,6 +198,7 @@ fn run(
         tree_address(status.tree),
     );
     options.lead = common.cut.lead;
+    options.give_up = u64::try_from(common.silence.as_nanos()).unwrap_or(u64::MAX);
     if status.unicast_repairs {
         options.tree_links = u32::try_from(status.links.len()).unwrap_or(0);
     }
@@ -227,13 +230,14 @@ fn run(
             return Ok(TreeEnd::Stopped);
         }
         if run.turn().map_err(EndpointError::Files)? {
-            break;
+            run.leave().map_err(lost)?;
+            run.look();
+            if !run.call().map_err(lost)? {
+                return Ok(TreeEnd::Done);
+            }
         }
         run.rest().map_err(lost)?;
     }
-    run.leave().map_err(lost)?;
-    run.look();
-    Ok(TreeEnd::Done)
 }
 
 impl Run<'_> {
@@ -319,6 +323,31 @@ impl Run<'_> {
             port::sleep(&self.link, &self.shared.bell, None, Some((&mut self.tx, all)), LOOK)?;
         }
         Ok(())
+    }
+
+    /// All is over here, but as long as others go on those that were given up may come back; whether one has.
+    fn call(&mut self) -> std::io::Result<bool> {
+        let tell = |shared: &Shared, end| {
+            shared.view.lock().unwrap_or_else(PoisonError::into_inner).end = end;
+        };
+        tell(self.shared, Some(TreeEnd::Done));
+        while self.sender.misses_some() && !self.shared.stop.load(Ordering::Relaxed) {
+            let (sender, tx, clock) = (&mut self.sender, &mut self.tx, self.clock);
+            port::drain(&mut self.rx, &mut self.scratch, u32::MAX, |frame| {
+                let _ = sender.receive(clock.now(), frame);
+            });
+            if !sender.is_done() {
+                self.look();
+                tell(self.shared, None);
+                return Ok(true);
+            }
+            sender.call(clock.now(), &mut |frame| {
+                let _ = tx.push(frame);
+            });
+            tx.publish();
+            self.nap(None, LOOK)?;
+        }
+        Ok(false)
     }
 
     fn look(&mut self) {

@@ -62,8 +62,9 @@ struct Sending {
 fn send(net: &Net, id: Option<u64>, path: &Path, cut: Cut) -> (u64, Sending) {
     let site = net.site("s");
     let parcel = Parcel::open(path, cut).unwrap();
-    let id = id
-        .unwrap_or_else(|| site.create(&parcel.ask(RECEIVERS.map(String::from).to_vec(), None)).unwrap().id);
+    let id = id.unwrap_or_else(|| {
+        site.create(&parcel.ask(RECEIVERS.map(String::from).to_vec(), None).unwrap()).unwrap().id
+    });
     let cancel = Arc::new(AtomicBool::new(false));
     let job = Job::new(site, id, parcel, cancel.clone()).unwrap();
     let thread = std::thread::spawn(move || {
@@ -222,7 +223,7 @@ fn what_goes_wrong_has_a_name() {
     let parcel = Parcel::open(&path, Cut::default()).unwrap();
     file(&path, 2_000_000, 5);
     let site = net.site("s");
-    let next = site.create(&parcel.ask(vec!["r1".into()], None)).unwrap().id;
+    let next = site.create(&parcel.ask(vec!["r1".into()], None).unwrap()).unwrap().id;
     assert_ne!(id, next);
     let end = Job::new(site.clone(), next, parcel.clone(), Arc::default()).unwrap().run(&mut |_| {});
     assert!(end.unwrap_err().to_string().contains("changed while"), "no error");

@@ -367,7 +367,7 @@ impl World {
                     Ended::Paused => (TransferState::Stalled, None),
                     Ended::Failed(why) => (TransferState::Partial, Some(why.clone())),
                     Ended::Complete if all => (TransferState::Done, None),
-                    Ended::Complete => (TransferState::Partial, None),
+                    Ended::Complete | Ended::Enough => (TransferState::Partial, None),
                 };
             }),
         }

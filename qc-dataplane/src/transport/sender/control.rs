@@ -51,7 +51,7 @@ impl Sender {
         true
     }
 
-    fn write_hello(&mut self) {
+    pub(super) fn write_hello(&mut self) {
         let hello = Hello {
             session: self.options.session,
             group: self.peers.len() as u32,
@@ -97,7 +97,7 @@ impl Sender {
         }
     }
 
-    fn write_poll_for(&mut self, about: Range<u64>, census: bool, advert: bool) {
+    pub(super) fn write_poll_for(&mut self, about: Range<u64>, census: bool, advert: bool) {
         let spread = self.options.spread(self.peers.len());
         let mut spans = Vec::new();
         let room = room_for_spans(self.shape.chunk(), size_of::<PollHead>());

@@ -5,8 +5,10 @@
 //! - [`peers`]: what is known of each receiver, of the same size whatever the file's;
 //! - `repair`: which content goes next, and how;
 //! - `control`: hellos and polls;
+//! - `call`: who was given up is asked again, after the end;
 //! - `rounds`: what was sent since which poll, so that reports that could not know of it do not ask for it again.
 
+mod call;
 mod control;
 pub mod holes;
 pub mod options;
@@ -166,7 +168,7 @@ impl Sender {
         }
         self.counters.reports += 1;
         peer.heard(now, from, report);
-        if peer.outcome.is_none() && matches!(self.phase, Phase::Ending(_)) {
+        if peer.outcome.is_none() && matches!(self.phase, Phase::Ending(_) | Phase::Done) {
             // Started again, or given up too early: it is asked once more before this is over.
             self.phase = Phase::Sending;
             self.next_poll = now;

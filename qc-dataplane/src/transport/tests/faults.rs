@@ -119,6 +119,44 @@ fn a_silent_receiver_is_given_up_and_holds_nobody_up() {
 }
 
 #[test]
+fn who_was_given_up_and_comes_back_after_the_end_gets_what_it_lacks() {
+    let dir = temporary();
+    let (mut sim, bytes) = sim(dir.path(), 3, 3_000_000, None, Path1::default(), 3);
+    for _ in 0..40 {
+        sim.step();
+    }
+    let mut gone = sim.receivers[2].take().unwrap();
+    gone.pause().unwrap();
+    let had = gone.progress().unwrap().0;
+    assert!((200..2_000).contains(&had), "{had}");
+    drop(gone);
+    sim.run(70_000);
+    let sent = sim.sender.as_ref().unwrap().counters().chunks;
+    let silent = |sim: &Sim| sim.sender.as_ref().unwrap().misses_some();
+    assert!(silent(&sim));
+    // Nobody is there: it is asked about once a second, and all stays over.
+    let call = |sim: &mut Sim, ms: u64| {
+        for _ in 0..ms {
+            let (told, mut out) = (sim.told(), Vec::new());
+            sim.sender.as_mut().unwrap().call(told, &mut |f| out.push(f.to_vec()));
+            out.iter().for_each(|f| sim.to_all(f));
+            sim.step();
+        }
+    };
+    call(&mut sim, 3_000);
+    assert!(silent(&sim) && sim.sender.as_ref().unwrap().is_done());
+    sim.receivers[2] = Some(receiver(dir.path(), 2, 8));
+    call(&mut sim, 1_500);
+    assert!(!silent(&sim), "it is taken up");
+    sim.run(10_000);
+    assert!(sim.all_verified());
+    check(dir.path(), 3, &bytes);
+    let lacked = 3_000_000u64.div_ceil(1408) - had;
+    let more = sim.sender.as_ref().unwrap().counters().chunks - sent;
+    assert!((lacked..lacked * 11 / 10).contains(&more), "{more} chunks for {lacked}");
+}
+
+#[test]
 fn clocks_may_jump() {
     let jumps: [i64; 5] = [3_600_000, -3_600_000, -4_000, 86_400_000, 50];
     for (seed, jump) in (40..).zip(jumps) {
@@ -179,6 +217,7 @@ fn what_is_there_is_not_replaced() {
         matches!(sim.receivers[0].as_ref().unwrap().failure(), Some(FileError::Exists(f)) if f.ends_with("r0/file"))
     );
     assert_eq!(fs::read(dir.path().join("r0/file")).unwrap(), b"mine");
+    assert!(!dir.path().join("r0/.valecast").exists(), "something is left");
 }
 
 #[test]

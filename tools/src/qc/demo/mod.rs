@@ -321,7 +321,7 @@ fn send(
     let site = LocalSite::at(socket(run_dir, &plan.network.sites[plan.from]));
     let parcel = Parcel::open(&dir.join(FILE), Cut::default())?;
     let to = plan.to.iter().map(|t| plan.network.sites[*t].clone()).collect();
-    let id = site.create(&parcel.ask(to, Some(args.scheme.clone())))?.id;
+    let id = site.create(&parcel.ask(to, Some(args.scheme.clone()))?)?.id;
     let since = Instant::now();
     let job = Job::new(site, id, parcel, told.clone())?;
     let (mut drawn, mut lines) = (None::<Instant>, 0);

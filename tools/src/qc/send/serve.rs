@@ -15,7 +15,7 @@ use valecast_qc_dataplane::endpoint::local::LocalSite;
 use valecast_qc_dataplane::endpoint::send::Cut;
 use valecast_qc_dataplane::endpoint::send::job::{Job, JobEnd, Parcel};
 
-use super::word;
+use super::screen::word;
 use crate::ctl::print;
 use crate::qc::site::{Failed, INTERRUPTED};
 
@@ -100,6 +100,10 @@ fn one(
         });
     };
     let parcel = below(root, path).and_then(|real| Parcel::open(&real, cut).map_err(|e| e.to_string()));
+    let parcel = parcel.and_then(|parcel| match parcel.bytes() == status.bytes {
+        true => Ok(parcel),
+        false => Err(format!("{path:?} has {} bytes, {} were asked for", parcel.bytes(), status.bytes)),
+    });
     let parcel = match parcel {
         Ok(parcel) => parcel,
         Err(why) => {

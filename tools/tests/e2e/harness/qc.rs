@@ -84,6 +84,11 @@ pub struct Running {
 impl Running {
     #[track_caller]
     fn start(words: &[&str], dir: &Path) -> Self {
+        Self::start_with(words, dir, |_| ())
+    }
+
+    #[track_caller]
+    fn start_with(words: &[&str], dir: &Path, more: impl FnOnce(&mut Command)) -> Self {
         use std::sync::atomic::{AtomicU32, Ordering};
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -94,6 +99,7 @@ impl Running {
         command
             .stdout(fs::File::create(&out).expect("a file"))
             .stderr(fs::File::create(&err).expect("a file"));
+        more(&mut command);
         let child = command.spawn().unwrap_or_else(|e| panic!("{VALECAST} {words:?}: {e}"));
         Self { child, out, err }
     }
@@ -106,6 +112,13 @@ impl Running {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).expect("kill");
+    }
+
+    /// Whether a signal that was sent is not waiting any more to be looked at.
+    pub fn has_taken(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let mask = status.lines().find_map(|l| l.strip_prefix("ShdPnd:")).map(str::trim).unwrap_or_default();
+        u64::from_str_radix(mask, 16).is_ok_and(|mask| mask & (1 << (signal as i32 - 1)) == 0)
     }
 
     /// SIGKILL, and it is gone.
@@ -250,6 +263,29 @@ impl Sites {
         drop(self.controller.take());
     }
 
+    /// Sends the controller a signal.
+    pub fn signal_controller(&self, signal: Signal) {
+        self.controller.as_ref().expect("a controller").signal(signal);
+    }
+
+    /// `valecast qc WORDS..` at a site.
+    #[track_caller]
+    pub fn at(&self, site: &str, words: &[&str]) -> Running {
+        let socket = self.socket(site).display().to_string();
+        Running::start(&[&["qc"][..], words, &["--socket", &socket]].concat(), self.dir.path())
+    }
+
+    /// `valecast qc send FILE --to .. --wait`, which thinks that it is on a terminal.
+    #[track_caller]
+    pub fn send_on(&self, terminal: &Terminal, from: &str, file: &Path, to: &str) -> Running {
+        let (file, socket) = (file.display().to_string(), self.socket(from).display().to_string());
+        let words = ["qc", "send", &file, "--to", to, "--wait", "--socket", &socket];
+        let end = terminal.end.try_clone().expect("a descriptor");
+        Running::start_with(&words, self.dir.path(), |command| {
+            command.stderr(end).env("TERM", "xterm");
+        })
+    }
+
     /// `valecast qc send FILE --to .. --wait`, with more words.
     #[track_caller]
     pub fn send(&self, from: &str, file: &Path, to: &str, more: &[&str]) -> Running {
@@ -269,8 +305,14 @@ impl Sites {
     /// `valecast qc recv --dir DIR`.
     #[track_caller]
     pub fn recv(&self, site: &str, dir: &Path) -> Running {
-        let (dir, socket) = (dir.display().to_string(), self.socket(site).display().to_string());
-        let receiver = Running::start(&["qc", "recv", "--dir", &dir, "--socket", &socket], self.dir.path());
+        self.recv_with(site, dir, &[])
+    }
+
+    /// As [`Sites::recv`], with more words.
+    #[track_caller]
+    pub fn recv_with(&self, site: &str, dir: &Path, more: &[&str]) -> Running {
+        let dir = dir.display().to_string();
+        let receiver = self.at(site, &[&["recv", "--dir", &dir][..], more].concat());
         wait_for(&format!("a receiver at {site}"), || {
             let sites = self.overview()?["sites"].as_array().cloned()?;
             sites.iter().any(|s| s["name"] == site && s["receives"] == true).then_some(())
@@ -388,6 +430,53 @@ impl Sites {
                 (!list.iter().any(of_tree)).then_some(())
             });
         }
+    }
+}
+
+/// A terminal of 120 columns, and what was drawn on it.
+pub struct Terminal {
+    end: std::os::fd::OwnedFd,
+    reader: std::thread::JoinHandle<Vec<u8>>,
+}
+
+impl Terminal {
+    /// Opens one.
+    pub fn open() -> Self {
+        let size = nix::pty::Winsize { ws_row: 30, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = nix::pty::openpty(&size, None).expect("a terminal");
+        let mut from = fs::File::from(pair.master);
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            // It ends with an error when nobody has the other end any more.
+            let _ = std::io::Read::read_to_end(&mut from, &mut all);
+            all
+        });
+        Self { end: pair.slave, reader }
+    }
+
+    /// All that was drawn; nobody may have it open any more.
+    pub fn drawn(self) -> String {
+        drop(self.end);
+        String::from_utf8_lossy(&self.reader.join().expect("the reader")).into_owned()
+    }
+}
+
+/// A small file system in memory, until the value goes.
+pub struct Small<'a>(&'a Path);
+
+impl<'a> Small<'a> {
+    /// Mounts one there; needs root.
+    pub fn mount(at: &'a Path, size: &str) -> Self {
+        let option = format!("size={size}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &option, "tmpfs"]).arg(at).status();
+        assert!(mounted.expect("mount").success());
+        Self(at)
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
     }
 }
 
