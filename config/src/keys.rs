@@ -79,12 +79,12 @@ section! { QC "[qc]" "QuickCast: which switches are sites, and who controls them
 section! { QC_SITE "[[qc.site]]" "A switch that takes part in QuickCast. Its ports, groups, meters must not have names that begin with `qc-`." {
     "name": "name" = "(the switch's name)", "Unique among all sites of the controller; 1 to 15 of A-Z a-z 0-9 _ . -";
     "switch": "switch" = "required", "The switch; of one site only.";
-    "link": "array of tables" = "[]", "Its links, see `[[qc.site.link]]`; at most `max_buckets` of the switch.";
+    "link": "array of tables" = "[]", "Its links, see `[[qc.site.link]]`; each takes two groups of the switch.";
 }}
 
 section! { QC_LINK "[[qc.site.link]]" "A way to another site." {
     "port": "port" = "required", "The port: of kind patch, vxlan, packet, xdp, tap or netmap, with a `capacity` and `flood = false`.";
-    "to": "name" = "required", "The site at its other end; one link to each.";
+    "to": "name" = "required", "The site at its other end. There may be several links to one: which end belongs to which they find out themselves.";
 }}
 
 section! { SWITCH "[[switch]]" "One switch." {

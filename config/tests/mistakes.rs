@@ -379,6 +379,13 @@ fn links_are_fit_for_it() {
     assert_eq!(one_port("kind = \"null\""), [name, "port \"qc-x\" of kind null leads to no other site"]);
     assert_eq!(one_port(packet), [name, floods, limitless]);
     assert_eq!(one_port(&format!("{packet}flood = false\ncapacity = \"1Mbit/s\"")), [name]);
+    let port = "[[switch.port]]\nname = \"l\"\nkind = \"packet\"\ninterface = \"e\"\nflood = false\ncapacity = \"1Mbit/s\"\n";
+    let text = format!(
+        "[[switch]]\nname = \"v\"\nmax_groups = 1\n{port}[qc]\n{}",
+        "[[qc.site]]\nswitch = \"v\"\n[[qc.site.link]]\nport = \"l\"\nto = \"b\"\n"
+    );
+    let said = errors(&text).diagnostics.into_iter().map(|d| d.message).collect::<Vec<_>>();
+    assert_eq!(said, ["1 links take 2 groups, there is room for 1"]);
 }
 
 #[test]

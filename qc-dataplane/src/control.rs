@@ -47,6 +47,9 @@ pub struct LinkReport {
     /// Bytes that it has sent.
     #[serde(default)]
     pub bytes: u64,
+    /// The port at its other end, once that has said so: of several links to a site it says which is which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
 }
 
 /// The controller, to a site: all that is to be in force there.
@@ -59,6 +62,9 @@ pub struct SitePlan {
     pub trees: Vec<TreeHere>,
     /// Which transfers may arrive here: those of the trees that end here.
     pub incoming: Vec<IncomingTree>,
+    /// The key of the links' probes, 64 hexadecimal digits: the same for all sites of a controller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// A tree's part at one site.

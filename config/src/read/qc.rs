@@ -142,14 +142,17 @@ fn site(r: &Reader<'_>, switches: &[ReadSwitch]) -> Site {
 fn links(site: &Site, r: &Reader<'_>, switch: Option<&Switch>, all: &[Site]) {
     let Some(switch) = switch else { return };
     reserved(r, switch);
-    if let Some(at) = r.at("link").filter(|_| site.links.len() > switch.max_buckets) {
-        let help = format!("raise `max_buckets` of switch {:?}", switch.name);
-        at.report(format!("{} links, more than {}", site.links.len(), switch.max_buckets), help);
+    let (groups, room) = (2 * site.links.len(), switch.max_groups.saturating_sub(switch.groups.len()));
+    if let Some(at) = r.at("link").filter(|_| groups > room) {
+        let help = format!(
+            "raise `max_groups` of switch {:?}: each link takes two, and trees need some",
+            switch.name
+        );
+        at.report(format!("{} links take {groups} groups, there is room for {room}", site.links.len()), help);
     }
-    let (mut ports, mut ends) = (Unique::default(), Unique::default());
+    let mut ports = Unique::default();
     for (link, reader) in site.links.iter().zip(r.tables("link", &QC_LINK)) {
         if let Some(at) = reader.at("to") {
-            ends.add(link.to.clone(), &format!("a link to {:?}", link.to), &at);
             if link.to == site.name {
                 at.report(format!("site {:?} links to itself", site.name), "expected another site");
             }

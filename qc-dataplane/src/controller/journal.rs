@@ -10,6 +10,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -131,6 +132,8 @@ impl Journal {
             .truncate(false)
             .read(true)
             .write(true)
+            // The key of links is in it.
+            .mode(0o600)
             .open(&path)
             .map_err(fail(path.clone(), "cannot open"))?;
         let mut bytes = Vec::new();
@@ -181,7 +184,8 @@ impl Journal {
     /// When the disk does not take it; the old one stays.
     pub fn rewrite(&mut self) -> io::Result<()> {
         let path = self.dir.join(NEW);
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).read(true).open(&path)?;
+        let mut file =
+            OpenOptions::new().create(true).truncate(true).write(true).read(true).mode(0o600).open(&path)?;
         let mut length = 0;
         let records = self.mirror.records();
         for some in records.chunks(256) {

@@ -43,6 +43,7 @@ fn story() -> Vec<Vec<Record>> {
             capacity: 1000,
             up: true,
             bytes: 0,
+            peer: None,
         }],
         max_groups: 100,
         max_buckets: 4,

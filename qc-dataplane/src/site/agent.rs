@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hyper::Method;
 use tokio::sync::{Notify, watch};
@@ -17,7 +17,7 @@ use valecast_switch::switch::{Edit, Switch};
 
 use super::ask::Asker;
 use super::install::Installed;
-use super::probe::{self, Probe, Turn, Watch};
+use super::probe::{self, News, Probe, Read, Sent, Turn, Watch};
 use super::{local, objects};
 use crate::control::{Incoming, LinkReport, RECEIVE_PORT, SitePlan, SiteReport};
 
@@ -70,23 +70,25 @@ struct State {
     failed: BTreeMap<u32, String>,
     /// As [`Site::links`].
     watches: Vec<Watch>,
+    /// What seals probes.
+    probe_keys: probe::Keys,
     receives: bool,
     controller: Result<(), String>,
 }
 
 impl Shared {
     pub fn new(site: Site, controller: Controller, keys: Option<Keys>, daemon: Daemon) -> Self {
-        let random =
-            std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), &site.name);
-        // Endpoints that outlive this site must see that the next one's is another.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let version = u64::try_from(since.as_millis()).unwrap_or(0);
+        let state = std::collections::hash_map::RandomState::new();
+        let random = std::hash::BuildHasher::hash_one(&state, &site.name);
+        // Endpoints that outlive this site must see that the next one's is another. Not by the clock, which may jump.
+        let version = std::hash::BuildHasher::hash_one(&state, "incoming") >> 12;
         let state = State {
             installed: Installed::default(),
             base: Vec::new(),
             generation: 0,
             failed: BTreeMap::new(),
             watches: vec![Watch::default(); site.links.len()],
+            probe_keys: probe::Keys::default(),
             receives: false,
             controller: Err("it was not asked yet".to_owned()),
         };
@@ -118,10 +120,10 @@ impl Shared {
         self.lock().controller.clone()
     }
 
-    /// Trees in force, and for each link whether it is up and how many probes were lost.
-    pub fn view(&self) -> (usize, Vec<(bool, u64)>) {
+    /// How many trees are in force, and how each link is.
+    pub fn view(&self) -> (usize, Vec<Watch>) {
         let state = self.lock();
-        (state.installed.trees().count(), state.watches.iter().map(|w| (w.is_up(), w.lost)).collect())
+        (state.installed.trees().count(), state.watches.clone())
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Switch) -> T) -> Result<T, String> {
@@ -184,6 +186,7 @@ impl Shared {
                 capacity: capacity(s, &l.port),
                 up: w.is_up(),
                 bytes: s.out_bytes(&l.port).unwrap_or(0),
+                peer: w.peer().map(str::to_owned),
             };
             let room = s.group_room();
             let others = room.groups.saturating_sub(state.installed.groups());
@@ -203,6 +206,9 @@ impl Shared {
 
     /// Makes a plan be in force.
     fn follow(&self, plan: &SitePlan) -> Result<(), String> {
+        if let Some(key) = &plan.key {
+            self.lock().probe_keys.learn(key)?;
+        }
         let news = self.with(|s| {
             let mut state = self.lock();
             let failed = state.installed.follow(s, &self.links, plan);
@@ -347,7 +353,7 @@ async fn watch_links(shared: &Arc<Shared>) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut port: Option<Rings> = None;
-    let mut sequence = 0;
+    let mut sequence: u32 = 0;
     for look in 0u32.. {
         ticks.tick().await;
         if port.as_ref().is_none_or(|p| !p.0.is_alive()) {
@@ -362,8 +368,8 @@ async fn watch_links(shared: &Arc<Shared>) {
             .ok();
         }
         if let Some(port) = &mut port {
-            hear(shared, port);
-            sequence += 1;
+            hear(shared, port, sequence);
+            sequence = sequence.wrapping_add(1);
             speak(shared, port, sequence);
         }
         if look % LOOKS != LOOKS - 1 {
@@ -378,24 +384,44 @@ async fn watch_links(shared: &Arc<Shared>) {
     }
 }
 
-fn hear(shared: &Shared, (_, _, rings): &mut Rings) {
+fn hear(shared: &Shared, (_, _, rings): &mut Rings, sequence: u32) {
     let mut state = shared.lock();
+    let State { watches, probe_keys, .. } = &mut *state;
+    let name = &shared.site.name;
     for rx in rings {
         let n = rx.pending();
         for i in 0..n {
-            let Some((number, probe)) = Probe::read(rx.frame(i).data) else { continue };
-            let link = usize::from(number);
-            let (Some(to), Some(watch)) = (shared.site.links.get(link), state.watches.get_mut(link)) else {
+            let Some(read) = Probe::read(rx.frame(i).data, probe_keys) else { continue };
+            let (Read::Probe(number, _) | Read::Forged(number)) = &read;
+            let link = usize::from(*number);
+            let (Some(own), Some(watch)) = (shared.site.links.get(link), watches.get_mut(link)) else {
                 continue;
             };
-            if let Some(wrong) = watch.hear(&shared.site.name, &to.to, &probe) {
-                let (site, port) = (&shared.site.name, &to.port);
-                tracing::warn!(
-                    site,
-                    port,
-                    "the link should lead to site {:?}, at its other end is {wrong:?}",
-                    to.to
-                );
+            let (port, to) = (&own.port, &own.to);
+            let Read::Probe(_, probe) = &read else {
+                watch.forged += 1;
+                if watch.forged == 1 {
+                    tracing::warn!(
+                        site = name,
+                        port,
+                        "probes come in that are forged, or of another controller's site"
+                    );
+                }
+                continue;
+            };
+            let this = Sent { site: name.clone(), port: port.clone(), sequence };
+            match watch.hear(&this, to, probe) {
+                None => {}
+                Some(News::Wrong(wrong)) => {
+                    let site = name;
+                    tracing::warn!(
+                        site,
+                        port,
+                        "the link should lead to site {to:?}, at its other end is {wrong:?}"
+                    );
+                }
+                // The controller pairs links by it.
+                Some(News::Peer(_)) => shared.news.notify_one(),
             }
         }
         rx.advance(n);
@@ -422,13 +448,13 @@ fn judge(shared: &Shared) {
 
 fn speak(shared: &Shared, (_, rings, _): &mut Rings, sequence: u32) {
     let state = shared.lock();
-    let heard = shared.site.links.iter().zip(&state.watches).filter(|(_, w)| w.hears());
-    let probe =
-        Probe { from: shared.site.name.clone(), sequence, hears: heard.map(|(l, _)| l.to.clone()).collect() };
-    let copies = if state.watches.iter().any(Watch::is_doubted) { IN_DOUBT } else { 1 };
     for tx in rings {
-        for _ in 0..copies {
-            tx.push(&probe.frame());
+        for (number, (link, watch)) in (0..).zip(shared.site.links.iter().zip(&state.watches)) {
+            let this = Sent { site: shared.site.name.clone(), port: link.port.clone(), sequence };
+            let frame = Probe { this, heard: watch.hears().cloned() }.frame(number, &state.probe_keys);
+            for _ in 0..if watch.is_doubted() { IN_DOUBT } else { 1 } {
+                tx.push(&frame);
+            }
         }
         tx.publish();
     }

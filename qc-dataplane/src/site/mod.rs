@@ -140,16 +140,24 @@ impl Companion for Running {
             );
             let help = "Requests that the controller did not answer";
             add("qc_site_unanswered", help, true, None, silent.load(Ordering::Relaxed));
-            for (link, (up, lost)) in s.site.links.iter().zip(links) {
+            for (link, watch) in s.site.links.iter().zip(links) {
                 let port = Some(link.port.as_str());
-                add("qc_link_up", "1 when the link's probes come and go", false, port, u64::from(up));
+                add(
+                    "qc_link_up",
+                    "1 when the link's probes come and go",
+                    false,
+                    port,
+                    u64::from(watch.is_up()),
+                );
                 add(
                     "qc_link_lost_probes",
                     "Probes that did not come while the link was up",
                     true,
                     port,
-                    lost,
+                    watch.lost,
                 );
+                let help = "Probes whose seal is not that of the controller's key";
+                add("qc_link_forged_probes", help, true, port, watch.forged);
             }
         }
         all

@@ -152,42 +152,38 @@ fn sender(tree: u32, rate: Option<u64>) -> Result<Port, ConfigErrors> {
 /// # Errors
 /// None with the constants above.
 pub fn base(links: &[String]) -> Result<Vec<Edit>, ConfigErrors> {
+    let sink = format!("name = {:?}\nkind = \"null\"\nlearn = false\nflood = false", probe::SINK);
     let mut edits = vec![
         Edit::AttachPort(ring(RECEIVE_PORT, RECEIVE_SLOTS, "")?),
         Edit::AttachPort(ring(probe::PORT, probe::SLOTS, "")?),
-        // All sites' probes come from this address: it must not be learned on the links.
-        Edit::AddStatic(StaticEntry { mac: probe::FROM, port: probe::PORT.to_owned(), vlan: 0 }),
+        Edit::AttachPort(parse_port("QuickCast", &sink)?),
+        // All sites' probes come from this address: it must not be learned on the links. What somebody sends there must
+        // not fill the ring of those that count.
+        Edit::AddStatic(StaticEntry { mac: probe::FROM, port: probe::SINK.to_owned(), vlan: 0 }),
     ];
-    let group = |name: String, ingress: &str, buckets| {
-        Edit::AddGroup(Group {
+    let mut group = |name: String, address: Mac, ingress: &str, port: &str, to: Mac| {
+        edits.push(Edit::AddGroup(Group {
             name,
-            address: probe::TO,
+            address,
             ingress: Some(ingress.to_owned()),
             meter: None,
-            buckets,
-        })
+            buckets: vec![Bucket { port: port.to_owned(), set_dst: Some(to) }],
+        }));
     };
-    if !links.is_empty() {
-        // One frame, out by all links.
-        let all = links.iter().map(|port| Bucket { port: port.clone(), set_dst: None });
-        edits.push(group("qc-links".to_owned(), probe::PORT, all.collect()));
-    }
-    // What comes in bears the link's number then.
     for (number, port) in (0..).zip(links) {
-        let bucket = Bucket { port: probe::PORT.to_owned(), set_dst: Some(probe::arrived(number)) };
-        edits.push(group(format!("qc-link-{number}"), port, vec![bucket]));
+        group(format!("qc-out-{number}"), probe::leaving(number), probe::PORT, port, probe::TO);
+        // What comes in bears the link's number then.
+        group(format!("qc-link-{number}"), probe::TO, port, probe::PORT, probe::arrived(number));
     }
     Ok(edits)
 }
 
 /// What takes [`base`] away again.
 pub fn without_base(links: &[String]) -> Vec<Edit> {
-    let mut edits: Vec<_> = (0..links.len()).map(|n| Edit::RemoveGroup(format!("qc-link-{n}"))).collect();
-    if !links.is_empty() {
-        edits.push(Edit::RemoveGroup("qc-links".to_owned()));
-    }
+    let both = |n| ["qc-out", "qc-link"].map(|of| Edit::RemoveGroup(format!("{of}-{n}")));
+    let mut edits: Vec<_> = (0..links.len()).flat_map(both).collect();
     edits.push(Edit::RemoveStatic(probe::FROM, 0));
-    edits.extend([probe::PORT, RECEIVE_PORT].map(|port| Edit::DetachPort(port.to_owned())));
+    edits.extend([probe::SINK, probe::PORT, RECEIVE_PORT].map(|port| Edit::DetachPort(port.to_owned())));
     edits
 }
 

@@ -84,13 +84,13 @@ proptest! {
     /// what was there before; and at the end nothing is left.
     #[test]
     fn a_switch_is_as_the_plans_say(plans in prop::collection::vec(prop::collection::vec(tree(), 0..5), 1..8)) {
-        // Base and own groups are 4; trees may have 2 more.
-        let (_dir, daemon) = daemon(6);
+        // Base and own groups are 5; trees may have 2 more.
+        let (_dir, daemon) = daemon(7);
         let empty = view(&daemon);
         let mut installed = Installed::default();
         let mut expected: BTreeMap<u32, Objects> = BTreeMap::new();
         for trees in plans {
-            let plan = SitePlan { generation: 1, trees, incoming: vec![] };
+            let plan = SitePlan { generation: 1, trees, ..SitePlan::default() };
             let failed = daemon.with("s", |s| installed.follow(s, &links(), &plan)).unwrap();
             expected.retain(|tree, _| plan.trees.iter().any(|t| t.tree == *tree));
             for t in &plan.trees {
@@ -182,13 +182,13 @@ fn a_new_rate_changes_the_port_alone() {
 
 #[test]
 fn a_full_table_is_told_and_leaves_nothing() {
-    let (_dir, daemon) = daemon(4);
+    let (_dir, daemon) = daemon(5);
     let empty = view(&daemon);
     let trees = vec![at(1, None, &["l1", "l2"], None), at(2, Some("l0"), &["l1"], None)];
-    let plan = SitePlan { generation: 1, trees, incoming: vec![] };
+    let plan = SitePlan { generation: 1, trees, ..SitePlan::default() };
     let mut installed = Installed::default();
     let failed = daemon.with("s", |s| installed.follow(s, &links(), &plan)).unwrap();
-    assert_eq!(failed[&1], "group \"qc-1\": the table is full, 4 entries (max_groups)");
+    assert_eq!(failed[&1], "group \"qc-1\": the table is full, 5 entries (max_groups)");
     let second = BTreeMap::from([(2, Objects::of(&plan.trees[1], &links()).unwrap())]);
     assert_eq!(view(&daemon), with(empty, &second));
     daemon.stop();
@@ -199,7 +199,7 @@ fn a_full_table_is_told_and_leaves_nothing() {
 fn many_trees_take_few_tables() {
     let (_dir, daemon) = daemon(8);
     let trees = (10..4010).map(|t| at(t, Some("l0"), &["l1"], None)).collect();
-    let plan = SitePlan { generation: 1, trees, incoming: vec![] };
+    let plan = SitePlan { generation: 1, trees, ..SitePlan::default() };
     let mut installed = Installed::default();
     let before = daemon.with("s", |s| s.tables_built()).unwrap();
     assert!(daemon.with("s", |s| installed.follow(s, &links(), &plan)).unwrap().is_empty());

@@ -1,18 +1,26 @@
-//! Whether a link carries frames, both ways: small frames from each site to its neighbours, all along. Pure.
+//! Whether a link carries frames, both ways, and which port is at its other end: small frames from each site to its
+//! neighbours, all along. Pure.
 //!
-//! A frame says who sent it and whom it hears. Several are sent in a time of [`EVERY`], so that losses are not taken for the
-//! end, and more while a link's state is in doubt. A link is up when in three such times in a row frames came in that say that ours arrive, and down when in three in a
-//! row none came. The frame of a site that the link should not lead to counts as none.
+//! A frame goes out by one link and says who sent it, by which port, which of its frames this is, and what it heard last on
+//! that link. It is sealed with the controller's key (BLAKE3), which sites get with their plans: who can write to a link
+//! and does not know the key can neither bring it up nor keep it up. A frame counts if it names a frame of ours that
+//! is younger than [`FRESH`]: what was recorded and is sent again does not.
+//!
+//! Several are sent in a time of [`EVERY`], so that losses are not taken for the end, and more while a link's state is in
+//! doubt. A link is up when in three such times in a row frames came in that count, and down when in three in a row none
+//! did. The frame of a site that the link should not lead to counts as none.
 
 use valecast_config::Mac;
 
 /// The port that probes.
 pub const PORT: &str = "qc-agent";
 /// Its slots in each direction.
-pub const SLOTS: u32 = 256;
+pub const SLOTS: u32 = 1024;
+/// Where frames end that somebody sends to the probes' own address: nowhere.
+pub const SINK: &str = "qc-sink";
 /// Trees have numbers below this one, which is the probes'.
 pub const TREE: u32 = crate::address::MOST_TREES - 1;
-/// Where probes are addressed to.
+/// Where probes are addressed to on a link.
 pub const TO: Mac = Mac([0x03, 0xff, 0xff, 0xff, 0, 0]);
 /// Where they come from.
 pub const FROM: Mac = Mac([0x02, 0xff, 0xff, 0xff, 0, 0]);
@@ -20,13 +28,24 @@ pub const FROM: Mac = Mac([0x02, 0xff, 0xff, 0xff, 0, 0]);
 pub const EVERY: std::time::Duration = std::time::Duration::from_millis(300);
 /// How many times in a row change a link's state.
 const IN_A_ROW: u8 = 3;
+/// How many of our frames may have gone out since the one that an answer names: a few seconds' worth.
+pub const FRESH: u32 = 64;
 
 /// IEEE 802's "local experimental ethertype 1".
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 const MAGIC: [u8; 4] = *b"VCqc";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Bytes of a seal.
+const SEAL: usize = 16;
 /// Least frame of Ethernet, without its check sequence.
 const LEAST: usize = 60;
+
+/// Where the agent addresses a probe to that is to leave by link `number`.
+#[must_use]
+pub fn leaving(number: u16) -> Mac {
+    let [a, b] = (number + 1).to_be_bytes();
+    Mac([TO.0[0], TO.0[1], TO.0[2], TO.0[3], a, b])
+}
 
 /// Where a probe that came in by link `number` is addressed to then.
 #[must_use]
@@ -34,38 +53,104 @@ pub fn arrived(number: u16) -> Mac {
     crate::address::receiver_address(TREE, number + 1)
 }
 
+/// The keys that seals are made with: the last two that a controller gave, none before the first.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    now: Option<[u8; 32]>,
+    before: Option<[u8; 32]>,
+}
+
+impl Keys {
+    /// A controller gives a key, as hexadecimal digits. What is none is refused.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn learn(&mut self, text: &str) -> Result<(), String> {
+        let is_hex = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let byte = |i: usize| u8::from_str_radix(text.get(i * 2..i * 2 + 2)?, 16).ok();
+        let bytes: Option<Vec<u8>> = (0..32).map(byte).collect();
+        let key = bytes.filter(|_| is_hex).and_then(|b| <[u8; 32]>::try_from(b).ok());
+        let key = key.ok_or("the key of links has 64 hexadecimal digits")?;
+        if self.now != Some(key) {
+            self.before = self.now.replace(key);
+        }
+        Ok(())
+    }
+
+    fn seal(&self, bytes: &[u8]) -> [u8; SEAL] {
+        self.now.map(|key| seal(&key, bytes)).unwrap_or_default()
+    }
+
+    /// Whether a seal is right. As long as no key is known, any is.
+    fn is_right(&self, given: &[u8], bytes: &[u8]) -> bool {
+        // All bytes are compared, whichever differ: how long it takes tells nothing.
+        let same = |key: &[u8; 32]| given.iter().zip(seal(key, bytes)).fold(0, |d, (a, b)| d | (a ^ b)) == 0;
+        self.now.is_none() || self.now.iter().chain(&self.before).any(same)
+    }
+}
+
+fn seal(key: &[u8; 32], bytes: &[u8]) -> [u8; SEAL] {
+    let mut seal = [0; SEAL];
+    seal.copy_from_slice(&blake3::keyed_hash(key, bytes).as_bytes()[..SEAL]);
+    seal
+}
+
+/// Which frame of whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The site that sent it.
+    pub site: String,
+    /// Its port that the frame left by.
+    pub port: String,
+    /// Which of its frames it is.
+    pub sequence: u32,
+}
+
 /// What a frame says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The site that sent it.
-    pub from: String,
-    /// Which of its frames this is.
-    pub sequence: u32,
-    /// The sites that it hears.
-    pub hears: Vec<String>,
+    /// Itself.
+    pub this: Sent,
+    /// The frame of the other end that was heard last.
+    pub heard: Option<Sent>,
+}
+
+/// A frame that came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// By a link of that number.
+    Probe(u16, Probe),
+    /// By a link of that number, with a seal that is not right.
+    Forged(u16),
 }
 
 impl Probe {
-    /// The frame. Names are at most 15 bytes, and there are at most 64 that fit; others are left out.
+    /// The frame that is to leave by link `number`. Names are at most 63 bytes.
     #[must_use]
-    pub fn frame(&self) -> Vec<u8> {
-        let mut frame =
-            [&TO.0[..], &FROM.0, &ETHERTYPE, &MAGIC, &[VERSION], &self.sequence.to_be_bytes()].concat();
-        let mut name = |name: &str| {
-            let name = &name.as_bytes()[..name.len().min(255)];
-            frame.push(name.len() as u8);
-            frame.extend_from_slice(name);
+    pub fn frame(&self, number: u16, keys: &Keys) -> Vec<u8> {
+        let mut said = Vec::with_capacity(2 * LEAST);
+        let mut sent = |sent: &Sent| {
+            for name in [&sent.site, &sent.port] {
+                let name = &name.as_bytes()[..name.len().min(255)];
+                said.push(name.len() as u8);
+                said.extend_from_slice(name);
+            }
+            said.extend_from_slice(&sent.sequence.to_be_bytes());
         };
-        name(&self.from);
-        self.hears.iter().take(64).for_each(|n| name(n));
-        frame.push(0);
+        sent(&self.this);
+        // Nobody has an empty name.
+        let nobody = Sent { site: String::new(), port: String::new(), sequence: 0 };
+        sent(self.heard.as_ref().unwrap_or(&nobody));
+        let seal = keys.seal(&said);
+        let to = leaving(number);
+        let mut frame = [&to.0[..], &FROM.0, &ETHERTYPE, &MAGIC, &[VERSION], &seal, &said].concat();
         frame.resize(frame.len().max(LEAST), 0);
         frame
     }
 
     /// Reads a frame that came in, and by which link.
     #[must_use]
-    pub fn read(frame: &[u8]) -> Option<(u16, Self)> {
+    pub fn read(frame: &[u8], keys: &Keys) -> Option<Read> {
         let (head, rest) = frame.split_at_checked(14)?;
         let to = Mac(head[..6].try_into().ok()?);
         let number = u16::from_be_bytes([to.0[4], to.0[5]]).checked_sub(1)?;
@@ -73,22 +158,28 @@ impl Probe {
             return None;
         }
         let rest = rest.strip_prefix(&MAGIC)?.strip_prefix(&[VERSION])?;
-        let (sequence, mut rest) = rest.split_at_checked(4)?;
-        let mut name = || {
-            let (len, after) = rest.split_first()?;
-            let (name, after) = after.split_at_checked(usize::from(*len))?;
+        let (seal, said) = rest.split_at_checked(SEAL)?;
+        let mut rest = said;
+        let mut take = |n: usize| {
+            let (taken, after) = rest.split_at_checked(n)?;
             rest = after;
-            std::str::from_utf8(name).ok().map(str::to_owned)
+            Some(taken)
         };
-        let from = name()?;
-        let mut hears = Vec::new();
-        loop {
-            match name()? {
-                end if end.is_empty() => break,
-                site => hears.push(site),
-            }
+        let mut sent = || {
+            let mut name = || {
+                let len = usize::from(*take(1)?.first()?);
+                std::str::from_utf8(take(len)?).ok().map(str::to_owned)
+            };
+            let (site, port) = (name()?, name()?);
+            Some(Sent { site, port, sequence: u32::from_be_bytes(take(4)?.try_into().ok()?) })
+        };
+        let (this, heard) = (sent()?, sent()?);
+        let said = &said[..said.len() - rest.len()];
+        if !keys.is_right(seal, said) {
+            return Some(Read::Forged(number));
         }
-        Some((number, Self { from, sequence: u32::from_be_bytes(sequence.try_into().ok()?), hears }))
+        let heard = Some(heard).filter(|h| !h.site.is_empty());
+        Some(Read::Probe(number, Self { this, heard }))
     }
 }
 
@@ -103,9 +194,13 @@ pub struct Watch {
     answered: bool,
     /// Looks since a frame was heard.
     silent: u8,
-    /// Frames that did not come while it was up.
+    /// Looks since one was heard that answers one of ours.
+    unanswered: u8,
+    /// Looks in which no frame came while it was up.
     pub lost: u64,
-    last: Option<u32>,
+    /// Frames with a wrong seal.
+    pub forged: u64,
+    last: Option<Sent>,
     wrong: Option<String>,
 }
 
@@ -116,6 +211,15 @@ pub enum Turn {
     Up,
     /// It does not any more.
     Down,
+}
+
+/// What there is to say about a frame that came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It is of another site than the link should lead to.
+    Wrong(String),
+    /// The port at the other end is another than before, or is known now.
+    Peer(String),
 }
 
 impl Watch {
@@ -131,34 +235,46 @@ impl Watch {
         !self.up || self.against > 0
     }
 
-    /// Whether frames of the other end come in; it may not hear us.
+    /// The frame of the other end that came in last, if frames come in; it may not hear us.
     #[must_use]
-    pub fn hears(&self) -> bool {
-        self.silent < IN_A_ROW && self.last.is_some()
+    pub fn hears(&self) -> Option<&Sent> {
+        self.last.as_ref().filter(|_| self.silent < IN_A_ROW)
     }
 
-    /// A frame came in, at site `own`, of a link to `to`. A name, once, if it is of another site than `to`.
-    pub fn hear(&mut self, own: &str, to: &str, probe: &Probe) -> Option<String> {
-        if probe.from != to {
-            let news = self.wrong.as_deref() != Some(probe.from.as_str());
-            self.wrong = Some(probe.from.clone());
-            return self.wrong.clone().filter(|_| news);
+    /// The port at the other end, as it said last.
+    #[must_use]
+    pub fn peer(&self) -> Option<&str> {
+        self.last.as_ref().map(|s| s.port.as_str())
+    }
+
+    /// A frame came in by the port of which `own` was the last frame that left, of a link to site `to`.
+    pub fn hear(&mut self, own: &Sent, to: &str, probe: &Probe) -> Option<News> {
+        if probe.this.site != to {
+            let news = self.wrong.as_deref() != Some(probe.this.site.as_str());
+            self.wrong = Some(probe.this.site.clone());
+            return self.wrong.clone().filter(|_| news).map(News::Wrong);
         }
-        // Frames of its own past, looped back or replayed, tell nothing; one that starts anew starts low.
-        let stale = self.last.is_some_and(|last| last.wrapping_sub(probe.sequence) < 16 && self.silent == 0);
-        if !stale {
-            self.heard = true;
-            self.answered |= probe.hears.iter().any(|site| site == own);
-            self.wrong = None;
+        let answers = |h: &Sent| {
+            (&h.site, &h.port) == (&own.site, &own.port) && own.sequence.wrapping_sub(h.sequence) < FRESH
+        };
+        let answered = probe.heard.as_ref().is_some_and(answers);
+        // While the other end answers, what does not is of the past.
+        if !answered && self.unanswered == 0 && self.up {
+            return None;
         }
-        self.last = Some(probe.sequence);
-        None
+        self.heard = true;
+        self.answered |= answered;
+        self.wrong = None;
+        let before = self.last.replace(probe.this.clone());
+        let news = before.is_none_or(|b| b.port != probe.this.port);
+        news.then(|| News::Peer(probe.this.port.clone()))
     }
 
     /// A time of [`EVERY`] is over.
     pub fn look(&mut self) -> Option<Turn> {
         let good = self.heard && self.answered;
         self.silent = if self.heard { 0 } else { self.silent.saturating_add(1) };
+        self.unanswered = if self.answered { 0 } else { self.unanswered.saturating_add(1) };
         self.lost += u64::from(self.up && !self.heard);
         (self.heard, self.answered) = (false, false);
         if good == self.up {
@@ -176,80 +292,5 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn probe(from: &str, sequence: u32, hears: &[&str]) -> Probe {
-        Probe { from: from.into(), sequence, hears: hears.iter().map(|s| (*s).to_owned()).collect() }
-    }
-
-    #[test]
-    fn addresses_are_beyond_those_of_trees() {
-        assert_eq!((TO, FROM), (crate::address::tree_address(TREE), crate::address::sender_address(TREE)));
-        assert_eq!(arrived(0).to_string(), "02:ff:ff:ff:00:01");
-    }
-
-    #[test]
-    fn a_link_goes_up_and_down_by_three() {
-        let mut w = Watch::default();
-        let mut n = 0;
-        let mut period = |w: &mut Watch, hears: Option<&[&str]>| {
-            n += 1;
-            if let Some(hears) = hears {
-                assert_eq!(w.hear("a", "b", &probe("b", n, hears)), None);
-            }
-            w.look()
-        };
-        for _ in 0..5 {
-            assert_eq!(period(&mut w, Some(&[])), None, "it does not hear us");
-        }
-        assert!(w.hears() && !w.is_up());
-        assert_eq!([1, 2, 3].map(|_| period(&mut w, Some(&["a"]))), [None, None, Some(Turn::Up)]);
-        assert_eq!([1, 2].map(|_| period(&mut w, None)), [None, None]);
-        assert_eq!(period(&mut w, Some(&["c", "a"])), None);
-        assert_eq!([1, 2, 3].map(|_| period(&mut w, None)), [None, None, Some(Turn::Down)]);
-        assert!(!w.hears());
-        assert_eq!(w.lost, 5);
-    }
-
-    #[test]
-    fn a_wrong_neighbour_is_named_once_and_does_not_count() {
-        let mut w = Watch::default();
-        assert_eq!(w.hear("a", "b", &probe("c", 1, &["a"])), Some("c".into()));
-        assert_eq!(w.hear("a", "b", &probe("c", 2, &["a"])), None);
-        assert_eq!(w.hear("a", "b", &probe("d", 1, &["a"])), Some("d".into()));
-        assert_eq!((w.look(), w.hears()), (None, false));
-    }
-
-    #[test]
-    fn frames_again_do_not_count() {
-        let mut w = Watch::default();
-        for _ in 0..9 {
-            w.hear("a", "b", &probe("b", 7, &["a"]));
-            w.look();
-        }
-        assert!(!w.is_up());
-    }
-
-    proptest! {
-        #[test]
-        fn frames_are_read_back(from in "[a-z]{1,15}", sequence: u32, hears in prop::collection::vec("[a-z]{1,15}", 0..40), link in 0u16..1000) {
-            let probe = Probe { from, sequence, hears };
-            let mut frame = probe.frame();
-            prop_assert!(frame.len() >= 60 && frame.len() <= 1514);
-            frame[..6].copy_from_slice(&arrived(link).0);
-            prop_assert_eq!(Probe::read(&frame), Some((link, probe)));
-        }
-
-        #[test]
-        fn anything_is_read_or_refused(mut frame in prop::collection::vec(any::<u8>(), 0..80), valid: bool) {
-            if valid && frame.len() > 19 {
-                frame[..6].copy_from_slice(&arrived(3).0);
-                frame[12..14].copy_from_slice(&ETHERTYPE);
-                frame[14..19].copy_from_slice(b"VCqc\x01");
-            }
-            let _ = Probe::read(&frame);
-        }
-    }
-}
+#[path = "probe_tests.rs"]
+mod tests;

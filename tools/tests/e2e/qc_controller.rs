@@ -54,6 +54,7 @@ impl Site {
             capacity: 1_000_000_000,
             up: true,
             bytes: 0,
+            peer: None,
         };
         let links: Vec<LinkReport> = to.into_iter().map(link).collect();
         let thread = std::thread::spawn(move || {

@@ -2,11 +2,14 @@
 //! endpoints; what arrives is compared byte by byte, and every switch's books are balanced at the end.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::harness::qc::{Link, Running, Sites, Small, assert_same, link};
 use crate::harness::{need, wait_for, wait_long};
 use nix::sys::signal::Signal;
+use serde_json::json;
+use valecast_switch::api::client::ask;
 
 /// Far longer than a transfer here takes with any loss, on any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -321,5 +324,153 @@ fn a_receiver_that_has_it_says_so() {
     });
     assert_same(&file, &sites.folder("t1").join("data"));
     assert!(fs::read_dir(sites.folder("t1")).expect("the folder").count() >= 1);
+    sites.daemon.stop();
+}
+
+/// Where libfaketime is, which tells a process another time than it is.
+fn faketime() -> Option<String> {
+    let dirs = fs::read_dir("/usr/lib").ok()?.flatten();
+    let mut found = dirs.map(|d| d.path().join("faketime/libfaketimeMT.so.1"));
+    found.find(|p| p.exists()).map(|p| p.display().to_string())
+}
+
+/// The wall's clock is an hour ahead while a file is sent, and then an hour behind.
+#[test]
+fn the_clock_jumps_forward_and_back() {
+    if !need("the_clock_jumps_forward_and_back", &["faketime"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let clock = dir.path().join("clock");
+    let set = |hours: i64| {
+        // Whole at any time: it is read while it is written.
+        fs::write(dir.path().join("new"), format!("{:+}\n", hours * 3600)).expect("write");
+        fs::rename(dir.path().join("new"), &clock).expect("rename");
+    };
+    set(0);
+    let env = [
+        ("LD_PRELOAD", faketime().expect("libfaketime beside faketime")),
+        ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        // What cannot jump does not, and files keep their times.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("NO_FAKE_STAT", "1".to_owned()),
+    ];
+    let sites = Sites::start_with(&[link("S", "t1", "60Mbit/s")], env.to_vec());
+    let bytes = 6_000_000;
+    let _receiver = sites.recv("t1", &sites.folder("t1"));
+    for (n, hours, from, to) in [(1, 1, 3_500_000, 3_700_000), (2, -1, -7_300_000, -7_100_000)] {
+        let name = format!("data{n}");
+        let file = sites.file(&name, bytes);
+        let send = sites.send("S", &file, "t1", &[]);
+        let have = || {
+            let transfer = sites.transfers().into_iter().find(|t| t["name"] == name.as_str())?;
+            (transfer["receivers"][0]["have"].as_u64()? >= bytes as u64 / 4).then_some(())
+        };
+        wait_for("a quarter of it", have);
+        set(hours);
+        arrived(send);
+        assert_same(&file, &sites.folder("t1").join(&name));
+        let done = sites.transfers().into_iter().find(|t| t["name"] == name.as_str()).expect("it");
+        let took = done["ended_ms"].as_i64().expect("ms") - done["created_ms"].as_i64().expect("ms");
+        assert!((from..to).contains(&took), "the controller's clock did not jump: {done:#}");
+        let seconds = done["receivers"][0]["seconds"].as_f64().expect("seconds");
+        assert!((0.0..600.0).contains(&seconds), "{done:#}");
+        let overview = sites.overview().expect("the controller");
+        assert_eq!(overview["wrong"], json!([]));
+    }
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
+/// One who is silent for longer than the others wait for it comes back while the transfer still goes on.
+#[test]
+fn a_receiver_that_was_given_up_comes_back() {
+    let sites = Sites::start(&fork());
+    let bytes = 12_000_000;
+    let file = sites.file("data", bytes);
+    let receiver = sites.recv("t1", &sites.folder("t1"));
+    let send = sites.send("S", &file, "t1,t2", &["--silence", "1s"]);
+    wait_have(&sites, "t1", bytes / 4);
+    receiver.signal(Signal::SIGTERM);
+    receiver.end(PATIENCE);
+    let silent = wait_for("it to be given up", || {
+        let t1 = sites.transfers()[0]["receivers"][0].clone();
+        (t1["state"] == "silent").then_some(t1)
+    });
+    let had = silent["have"].as_u64().expect("bytes");
+    assert!(had < bytes as u64, "{silent}");
+    // Nobody has received at t2 yet: that is what the transfer goes on for.
+    let _receiver = sites.recv("t1", &sites.folder("t1"));
+    wait_for("t1 to have it", || sites.folder("t1").join("data").exists().then_some(()));
+    let _other = sites.recv("t2", &sites.folder("t2"));
+    arrived(send);
+    for t in ["t1", "t2"] {
+        assert_same(&file, &sites.folder(t).join("data"));
+    }
+    sites.assert_books();
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
+/// A site's figure, of all its links.
+fn figure(sites: &Sites, site: &str, name: &str) -> u64 {
+    let answer = ask(&sites.daemon.socket(site), "GET", "/metrics", None).expect("an answer");
+    let of = format!("site=\"{site}\"");
+    let lines =
+        answer.body.lines().filter(|l| l.starts_with(&format!("valecast_{name}{{")) && l.contains(&of));
+    lines.map(|l| l.rsplit(' ').next().and_then(|n| n.parse::<f64>().ok()).expect("a number") as u64).sum()
+}
+
+/// Who can write to a link, and to the switches of sites, says that a dead link lives, and that one that lives is dead.
+#[test]
+fn forged_probes_bring_no_link_up_or_down() {
+    let sites = Sites::start(&[link("S", "a", "60Mbit/s").via("evil")]);
+    // What passes on the link is flooded to whoever listens at the switch in between.
+    let evil = sites.daemon.attach_socket("evil");
+    let recorded = harness::forge::record(&evil, "other", 40);
+    assert!(recorded.iter().any(|f| f[12..18] == *b"\x88\xb5VCqc"), "no probes among {recorded:?}");
+    // At a site, frames to any address of the probes reach neither the agent nor a link.
+    for site in ["S", "a"] {
+        let agent = || {
+            let stats = sites.daemon.ctl_on(site, &["stats"]);
+            let ports = stats["ports"].as_array().cloned().unwrap_or_default();
+            let agent = ports.into_iter().find(|p| p["name"] == "qc-agent").expect("the port");
+            agent["out_frames"].as_u64().expect("a counter") + harness::drops(&json!({ "ports": [agent] }))
+        };
+        let (before, count) = (agent(), 30_000);
+        harness::forge::probes(&sites.daemon.attach_socket(site), "other", &recorded, count);
+        let more = agent() - before;
+        assert!(more < count / 10, "{more} frames of {count} came to the agent of {site}");
+    }
+    let up = || figure(&sites, "S", "qc_link_up") + figure(&sites, "a", "qc_link_up");
+    assert_eq!(up(), 2);
+    // On the link itself, what was recorded is said again, and other things, while it lives and when it is cut.
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                harness::forge::probes(&evil, "other", &recorded, 100);
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        // The scope waits for the thread, whatever comes of this.
+        let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let forged = |site: &str| figure(&sites, site, "qc_link_forged_probes_total");
+            let some = |more: u64| {
+                let at = forged("a");
+                wait_for("forged frames to come in", || (forged("a") > at + more).then_some(()));
+            };
+            some(3_000);
+            assert_eq!(up(), 2, "a link that lives counts as dead");
+            sites.cut("S", "a");
+            wait_for("a to hear that S is away", || (figure(&sites, "a", "qc_link_up") == 0).then_some(()));
+            some(1_000);
+            assert_eq!(up(), 0, "a link that is dead counts as alive");
+        }));
+        stop.store(true, Ordering::Relaxed);
+        seen.unwrap_or_else(|e| std::panic::resume_unwind(e));
+    });
     sites.daemon.stop();
 }

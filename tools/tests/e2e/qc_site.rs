@@ -173,7 +173,7 @@ fn a_site_that_is_killed_comes_back_and_gets_its_trees_again() {
 
     let mut daemon = Daemon::start(&file, &run);
     install(&controller, 4);
-    assert_eq!(daemon.groups("b"), ["qc-9", "qc-link-0", "qc-links"]);
+    assert_eq!(daemon.groups("b"), ["qc-9", "qc-link-0", "qc-out-0"]);
     let news = ask(&daemon.socket("b"), "GET", "/v1/incoming");
     assert_eq!(news["trees"][0]["tree"], 9);
     let session = controller.report("b", |_| true)["session"].clone();
@@ -183,7 +183,7 @@ fn a_site_that_is_killed_comes_back_and_gets_its_trees_again() {
     let daemon = Daemon::start(&file, &run);
     // It says that nothing is in force, gets the plan, and all is as before; its endpoints are told that it is another.
     controller.report("b", |r| r["session"] != session && r["generation"] == 4);
-    assert_eq!(daemon.groups("b"), ["qc-9", "qc-link-0", "qc-links"]);
+    assert_eq!(daemon.groups("b"), ["qc-9", "qc-link-0", "qc-out-0"]);
     let again = ask(&daemon.socket("b"), "GET", "/v1/incoming");
     assert_eq!(again["trees"], news["trees"]);
     assert_ne!(again["version"], news["version"]);

@@ -42,6 +42,9 @@ fn check(name: &str, report: &SiteReport) -> Result<(), Refusal> {
         if !is_name(&link.to) || link.to == name {
             return invalid(format!("`links[{at}].to` is {:?}, must be the name of another site", link.to));
         }
+        if link.peer.as_ref().is_some_and(|p| !is_name(p)) {
+            return invalid(format!("`links[{at}].peer` is {:?}, which is no name of a port", link.peer));
+        }
         if link.capacity == 0 || link.capacity > 1 << 53 {
             return invalid(format!("`links[{at}].capacity` is {}, must be from 1 to 2^53", link.capacity));
         }
@@ -53,7 +56,7 @@ fn check(name: &str, report: &SiteReport) -> Result<(), Refusal> {
 }
 
 fn same_links(a: &[LinkReport], b: &[LinkReport]) -> bool {
-    let plain = |l: &LinkReport| (l.port.clone(), l.to.clone(), l.capacity, l.up);
+    let plain = |l: &LinkReport| (l.port.clone(), l.to.clone(), l.capacity, l.up, l.peer.clone());
     a.iter().map(plain).eq(b.iter().map(plain))
 }
 

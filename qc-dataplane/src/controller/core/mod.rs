@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::control::{TransferState, TransferStatus};
+use crate::control::{SitePlan, TransferState, TransferStatus};
 use crate::plan::{Planner, Scheme};
 use crate::rate::{Allocator, Policy};
 
@@ -138,6 +138,7 @@ pub struct Changes {
 pub struct Core {
     settings: Settings,
     run: u64,
+    key: Option<String>,
     counter: u64,
     numbers: Numbers,
     sites: BTreeMap<String, Site>,
@@ -173,6 +174,7 @@ impl Core {
         let mut core = Self {
             settings,
             run: saved.run + 1,
+            key: saved.key.clone(),
             counter: 0,
             numbers: Numbers {
                 transfer: saved.numbers.transfer.max(1),
@@ -198,6 +200,7 @@ impl Core {
             changes: Changes::default(),
         };
         core.changes.records.push(Record::Run(core.run));
+        core.changes.records.extend(core.key.clone().map(Record::Key));
         core.restore(saved, now);
         core
     }
@@ -211,6 +214,12 @@ impl Core {
     #[must_use]
     pub fn site(&self, name: &str) -> Option<&Site> {
         self.sites.get(name)
+    }
+
+    /// What a site is to have in force, with the key of links.
+    #[must_use]
+    pub fn plan(&self, name: &str) -> Option<SitePlan> {
+        Some(SitePlan { key: self.key.clone(), ..self.site(name)?.plan() })
     }
 
     /// All sites, by name.
@@ -247,6 +256,7 @@ impl Core {
         };
         Saved {
             run: self.run,
+            key: self.key.clone(),
             numbers: self.numbers,
             sites: self.sites.iter().map(site).collect(),
             transfers: self.transfers.clone(),

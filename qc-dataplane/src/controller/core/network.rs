@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::site::Site;
 use super::tree::{Hop, Installed};
+use crate::control::LinkReport;
 use crate::graph::{Graph, Link, LinkId};
 use crate::load::Load;
 use crate::tree::Tree;
@@ -32,17 +33,16 @@ pub struct Pair {
     pub up: bool,
 }
 
-/// The links that have a way back. Of several between two sites, the first at one end belongs to the first at the other.
+/// The links that have a way back. Of several between two sites, those belong together whose ends have heard one another;
+/// as long as ends have heard nothing, the first at one belongs to the first at the other.
 #[must_use]
 pub fn pairs(sites: &BTreeMap<String, Site>) -> Vec<Pair> {
     let mut out = Vec::new();
     for (from, site) in sites {
-        let mut nth: HashMap<&str, usize> = HashMap::new();
         for link in &site.links {
-            let n = nth.entry(&link.to).or_default();
-            let at = std::mem::replace(n, *n + 1);
-            let back = sites.get(&link.to).and_then(|s| s.links.iter().filter(|l| l.to == *from).nth(at));
-            let Some(back) = back else { continue };
+            let Some(back) = sites.get(&link.to).and_then(|s| way_back(from, site, link, s)) else {
+                continue;
+            };
             let hop = Hop {
                 from: from.clone(),
                 to: link.to.clone(),
@@ -53,6 +53,24 @@ pub fn pairs(sites: &BTreeMap<String, Site>) -> Vec<Pair> {
         }
     }
     out
+}
+
+fn way_back<'s>(from: &str, site: &Site, link: &LinkReport, other: &'s Site) -> Option<&'s LinkReport> {
+    let names = |l: &LinkReport, port: &str| l.peer.as_deref().is_none_or(|p| p == port);
+    let mut back = other.links.iter().filter(|l| l.to == from);
+    if let Some(peer) = &link.peer {
+        return back.find(|l| l.port == *peer && names(l, &link.port));
+    }
+    if let Some(heard) = back.clone().find(|l| l.peer.as_ref() == Some(&link.port)) {
+        return Some(heard);
+    }
+    let deaf = |l: &&LinkReport| l.to == link.to && l.peer.is_none();
+    let claimed =
+        |l: &&LinkReport| other.links.iter().any(|o| o.to == from && o.peer.as_ref() == Some(&l.port));
+    let at = site.links.iter().filter(deaf).filter(|l| !claimed(l)).position(|l| l.port == link.port)?;
+    let wanted =
+        |l: &&LinkReport| site.links.iter().any(|o| o.to == link.to && o.peer.as_ref() == Some(&l.port));
+    back.filter(|l| l.peer.is_none() && !wanted(l)).nth(at)
 }
 
 impl Network {
@@ -128,5 +146,54 @@ impl Network {
             }
         }
         seen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(links: &[(&str, &str, Option<&str>)]) -> Site {
+        let link = |(port, to, peer): &(&str, &str, Option<&str>)| LinkReport {
+            port: (*port).into(),
+            to: (*to).into(),
+            capacity: 1,
+            up: true,
+            bytes: 0,
+            peer: peer.map(str::to_owned),
+        };
+        Site { links: links.iter().map(link).collect(), ..Site::default() }
+    }
+
+    fn joined(a: &[(&str, &str, Option<&str>)], b: &[(&str, &str, Option<&str>)]) -> Vec<String> {
+        let sites = BTreeMap::from([("a".to_owned(), site(a)), ("b".to_owned(), site(b))]);
+        pairs(&sites)
+            .iter()
+            .map(|p| format!("{}:{}-{}:{}", p.hop.from, p.hop.out, p.hop.to, p.hop.back))
+            .collect()
+    }
+
+    #[test]
+    fn links_between_two_sites_are_paired_by_what_their_ends_hear() {
+        let plain = [("1", "b", None), ("2", "b", None)];
+        let back = [("x", "a", None), ("y", "a", None)];
+        assert_eq!(joined(&plain, &back), ["a:1-b:x", "a:2-b:y", "b:x-a:1", "b:y-a:2"]);
+        // Crossed, and known at both ends, at one, or of one link only.
+        let crossed = ["a:1-b:y", "a:2-b:x", "b:x-a:2", "b:y-a:1"];
+        let (a, b) =
+            ([("1", "b", Some("y")), ("2", "b", Some("x"))], [("x", "a", Some("2")), ("y", "a", Some("1"))]);
+        for (a, b) in [(&a, &b), (&plain, &b), (&a, &back)] {
+            assert_eq!(joined(a, b), crossed);
+        }
+        assert_eq!(joined(&plain, &[("x", "a", None), ("y", "a", Some("1"))]), crossed);
+        assert_eq!(joined(&[("1", "b", None), ("2", "b", Some("x"))], &back), crossed);
+        // Whose ends contradict one another have no way back; others do.
+        let odd = joined(
+            &[("1", "b", Some("x")), ("2", "b", Some("y"))],
+            &[("x", "a", Some("2")), ("y", "a", Some("2"))],
+        );
+        assert_eq!(odd, ["a:2-b:y", "b:y-a:2"]);
+        assert_eq!(joined(&plain, &[("x", "a", None)]), ["a:1-b:x", "b:x-a:1"]);
+        assert_eq!(joined(&[("1", "b", Some("gone"))], &back), [""; 0]);
     }
 }

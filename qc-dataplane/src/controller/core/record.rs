@@ -15,6 +15,8 @@ use crate::control::LinkReport;
 pub enum Record {
     /// The controller starts for the so-many-th time.
     Run(u64),
+    /// The key of the links' probes.
+    Key(String),
     /// The next numbers to give out.
     Numbers(Numbers),
     /// A site's links and limits.
@@ -60,6 +62,8 @@ pub struct SavedSite {
 pub struct Saved {
     /// How often the controller was started.
     pub run: u64,
+    /// The key of the links' probes, if there is to be one: 64 hexadecimal digits, at random.
+    pub key: Option<String>,
     /// The next numbers.
     pub numbers: Numbers,
     /// Sites, by name.
@@ -75,6 +79,7 @@ impl Saved {
     pub fn apply(&mut self, record: Record) {
         match record {
             Record::Run(run) => self.run = run,
+            Record::Key(key) => self.key = Some(key),
             Record::Numbers(numbers) => self.numbers = numbers,
             Record::Site(site) => {
                 self.sites.insert(site.name.clone(), site);
@@ -101,6 +106,7 @@ impl Saved {
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
         let mut records = vec![Record::Run(self.run)];
+        records.extend(self.key.clone().map(Record::Key));
         records.extend(self.sites.values().cloned().map(Record::Site));
         records.extend(self.transfers.values().cloned().map(|t| Record::Transfer(Box::new(t))));
         records.extend(self.trees.values().cloned().map(|t| Record::Tree(Box::new(t))));

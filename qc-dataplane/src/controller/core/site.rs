@@ -83,13 +83,14 @@ impl Site {
         self.session.is_some() && !self.down
     }
 
-    /// All that is to be in force.
+    /// All that is to be in force, but for what is the same for all sites.
     #[must_use]
     pub fn plan(&self) -> SitePlan {
         SitePlan {
             generation: self.generation,
             trees: self.trees.values().cloned().collect(),
             incoming: self.incoming.values().cloned().collect(),
+            key: None,
         }
     }
 

@@ -109,6 +109,7 @@ impl World {
             capacity: *capacity,
             up: self.sites[to].alive && !self.is_cut(name, to),
             bytes: 0,
+            peer: None,
         };
         SiteReport {
             session: site.session,

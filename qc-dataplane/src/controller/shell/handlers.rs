@@ -103,8 +103,8 @@ pub(super) async fn sync(
     loop {
         changed.mark_unchanged();
         let (plan, ticket) = shell.look(|core, _| {
-            let site = core.site(&site)?;
-            (late || site.generation != report.generation).then(|| site.plan())
+            let is_new = core.site(&site)?.generation != report.generation;
+            if late || is_new { core.plan(&site) } else { None }
         });
         if let Some(plan) = plan {
             shell.kept(ticket).await?;

@@ -161,7 +161,10 @@ struct Bound {
 /// # Errors
 /// When its state, its certificates or its sockets are not to be had; nothing is left behind then.
 pub fn serve(options: Options) -> Result<Running, ShellError> {
-    let found = Journal::open(&options.state_dir)?;
+    let mut found = Journal::open(&options.state_dir)?;
+    if found.saved.key.is_none() {
+        found.saved.key = Some(key().map_err(fail(&"/dev/urandom", "cannot read it"))?);
+    }
     let tls = options.tls.as_ref().map(|tls| {
         let config = server(&tls.ca, &tls.cert, &tls.key)?;
         Ok::<_, ShellError>((bind_tcp(tls.listen, "listen")?, config))
@@ -184,6 +187,13 @@ pub fn serve(options: Options) -> Result<Running, ShellError> {
         .spawn(move || run(&runtime, &shell, bound, stopped))
         .map_err(fail(&"thread", "cannot start"))?;
     Ok(Running { stop, thread: Some(thread), listen, dashboard: reading, torn: found.torn })
+}
+
+/// A key for the links' probes, at random.
+fn key() -> std::io::Result<String> {
+    let mut bytes = [0; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 fn run(runtime: &Runtime, shell: &Arc<Shell>, bound: Bound, stopped: watch::Receiver<bool>) {

@@ -68,6 +68,7 @@ impl Site {
                 capacity: 1_000_000_000,
                 up: true,
                 bytes: 0,
+                peer: None,
             })
             .collect();
         let thread = std::thread::spawn(move || {
@@ -494,7 +495,7 @@ fn the_description_has_the_fields_of_the_answers() {
     same("SiteView", &o["sites"][0]);
     same("LinkView", &o["links"][0]);
     same("TreeView", &o["trees"][0]);
-    let link = LinkReport { port: "p".into(), to: "S".into(), capacity: 1, up: true, bytes: 0 };
+    let link = LinkReport { port: "p".into(), to: "S".into(), capacity: 1, up: true, bytes: 0, peer: None };
     let report = json!(SiteReport {
         session: 9,
         links: vec![link],

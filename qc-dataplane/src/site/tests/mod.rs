@@ -14,7 +14,7 @@ use valecast_switch::daemon::Daemon;
 use super::ask::Asker;
 use super::*;
 use crate::address::{receiver_address, sender_address, tree_address};
-use crate::control::{Incoming, IncomingTree, Place, SiteInfo, SitePlan, TreeHere};
+use crate::control::{Incoming, IncomingTree, Place, RECEIVE_PORT, SiteInfo, SitePlan, TreeHere};
 use fake::Fake;
 
 /// What nothing should need, on any machine.
@@ -122,8 +122,8 @@ fn plans(generation: u64) -> [(&'static str, SitePlan); 2] {
     let mut from = here(1, None, &["to-b"], None);
     from.towards.insert(1, "to-b".to_owned());
     let to = here(1, Some("to-a"), &[], Some(1));
-    let a = SitePlan { generation, trees: vec![from], incoming: vec![] };
-    [("a", a), ("b", SitePlan { generation, trees: vec![to], incoming: vec![arriving(1)] })]
+    let a = SitePlan { generation, trees: vec![from], ..SitePlan::default() };
+    [("a", a), ("b", SitePlan { generation, trees: vec![to], incoming: vec![arriving(1)], key: None })]
 }
 
 fn attach(place: &Place) -> (Link, TxRing, RxRing) {
@@ -195,14 +195,14 @@ fn a_tree_that_does_not_fit_is_told_and_nothing_of_it_is_left() {
     let fake = rig.controller();
     // At b, two groups fit, and receivers need one each.
     let trees = (1..=3).map(|t| here(t, Some("to-a"), &[], Some(1))).collect();
-    fake.plan("b", SitePlan { generation: 1, trees, incoming: (1..=3).map(arriving).collect() });
+    fake.plan("b", SitePlan { generation: 1, trees, incoming: (1..=3).map(arriving).collect(), key: None });
     let report = fake.report("b", |r| r.generation == 1);
     let failed: Vec<_> = report.failed.into_iter().collect();
     assert_eq!(failed, [(3, "group \"qc-3\": the table is full, 4 entries (max_groups)".to_owned())]);
     let news: Incoming = rig.get("b", "/v1/incoming?version=1&wait_ms=60000");
     assert_eq!(news.trees, [arriving(1), arriving(2)]);
     let (_, groups, statics) = rig.names("b");
-    assert_eq!(groups, ["qc-1", "qc-2", "qc-link-0", "qc-links"]);
+    assert_eq!(groups, ["qc-1", "qc-2", "qc-link-0", "qc-out-0"]);
     assert_eq!(statics, 5);
 }
 
@@ -286,7 +286,7 @@ fn a_reload_leaves_trees_and_restarts_only_the_sites_concerned() {
     std::fs::write(&file, alone).unwrap();
     rig.daemon.reload().unwrap();
     let (ports, groups, _) = rig.names("a");
-    assert_eq!((ports.join(" "), groups.len()), ("qc-agent qc-recv".to_owned(), 0));
+    assert_eq!((ports.join(" "), groups.len()), ("qc-agent qc-recv qc-sink".to_owned(), 0));
 }
 
 #[test]
@@ -359,4 +359,44 @@ fn a_links_port_is_kept_and_who_needs_it_is_said() {
     assert!(why.contains("take that [[qc.site.link]] out of the configuration and reload"), "{why}");
     let elsewhere = rig.daemon.detach_port("a", "to-x").unwrap_err().to_string();
     assert!(elsewhere.contains("no port \"to-x\""), "{elsewhere}");
+}
+
+/// Two links between the same sites, and they are crossed.
+#[test]
+fn links_to_the_same_site_find_out_which_is_which() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let mut text = format!("run_dir = {run:?}\n");
+    for (own, other, ports) in [("a", "b", [("1", "y"), ("2", "x")]), ("b", "a", [("x", "2"), ("y", "1")])] {
+        text += &format!("[[switch]]\nname = {own:?}\n");
+        for (port, peer) in ports {
+            text += &format!(
+                "[[switch.port]]\nname = {port:?}\nkind = \"patch\"\npeer = \"{other}:{peer}\"\nflood = false\n\
+                 capacity = \"100Mbit/s\"\n"
+            );
+        }
+        text += &format!("[[qc.site]]\nswitch = {own:?}\n");
+        ports.iter().for_each(|(p, _)| text += &format!("[[qc.site.link]]\nport = {p:?}\nto = {other:?}\n"));
+    }
+    let daemon = Daemon::start(Config::parse("test", &text).unwrap(), None).unwrap();
+    let sites = Sites::start(&daemon).unwrap();
+    let fake = Fake::start(&run.join(Controller::SOCKET));
+    let ends = |site: &str, up: [bool; 2], peers: [&str; 2]| {
+        fake.report(site, |r| {
+            r.links.iter().map(|l| l.up).eq(up)
+                && r.links.iter().map(|l| l.peer.as_deref()).eq(peers.map(Some))
+        });
+    };
+    ends("a", [true; 2], ["y", "x"]);
+    ends("b", [true; 2], ["2", "1"]);
+    // One of them is dead in one direction: it is down at both ends, and the other is not.
+    let deaf = "name = \"1\"\nkind = \"patch\"\npeer = \"b:y\"\nflood = false\ncapacity = \"100Mbit/s\"\n\
+                faults = { loss = 1.0 }";
+    let edit =
+        [valecast_switch::switch::Edit::UpdatePort(valecast_config::parse_port("test", deaf).unwrap())];
+    assert!(daemon.with("a", |s| s.edit([edit.as_slice()])).unwrap()[0].is_ok());
+    ends("a", [false, true], ["y", "x"]);
+    ends("b", [true, false], ["2", "1"]);
+    drop(sites);
+    daemon.stop();
 }

@@ -63,3 +63,49 @@ pub fn flood(socket: &Path, port: &str, tree: u32, transfer: u64, count: u64) {
         tx.wait(tx.slots() - 1, None).expect("an empty ring");
     }
 }
+
+/// The next frames that come to a ring port.
+#[track_caller]
+pub fn record(socket: &Path, port: &str, count: usize) -> Vec<Vec<u8>> {
+    let port =
+        Port::attach(socket, port, &AttachOptions::default()).unwrap_or_else(|e| panic!("{port}: {e}"));
+    let (_link, _tx, mut rx) = port.split();
+    let rx = &mut rx[0];
+    let mut frames = Vec::new();
+    while frames.len() < count {
+        let n = super::wait_for("frames", || Some(rx.pending()).filter(|n| *n > 0));
+        frames.extend((0..n).map(|i| rx.frame(i).data.to_vec()));
+        rx.advance(n);
+        rx.release();
+    }
+    frames
+}
+
+/// Sends `count` frames by a ring port: these again as they were, with other contents, and to all addresses that probes have.
+#[track_caller]
+pub fn probes(socket: &Path, port: &str, recorded: &[Vec<u8>], count: u64) {
+    let port =
+        Port::attach(socket, port, &AttachOptions::default()).unwrap_or_else(|e| panic!("{port}: {e}"));
+    let (_link, mut tx, _rx) = port.split();
+    let tx = &mut tx[0];
+    for (n, frame) in (0..count as usize).zip(recorded.iter().cycle()) {
+        let mut frame = frame.clone();
+        if n % 3 == 1 {
+            // Beyond the seal: a name, or a number.
+            let at = 35 + n % (frame.len() - 35);
+            frame[at] ^= 1 << (n % 8);
+        }
+        if n % 3 == 2 {
+            let (kind, last) = [(2, 0), (2, 1), (3, 1), (3, 2)][n % 4];
+            (frame[0], frame[5]) = (kind, last);
+        }
+        while !tx.push(&frame) {
+            tx.publish();
+            tx.wait(tx.slots() / 4, None).expect("room in the ring");
+        }
+    }
+    tx.publish();
+    while tx.pending() > 0 {
+        tx.wait(tx.slots() - 1, None).expect("an empty ring");
+    }
+}

@@ -72,6 +72,8 @@ pub struct Sites {
     links: Vec<Link>,
     names: Vec<&'static str>,
     dir: TempDir,
+    /// More in the environment of all processes.
+    env: Vec<(&'static str, String)>,
 }
 
 /// A process of the test's, killed when the value goes. What it says is in files.
@@ -82,11 +84,6 @@ pub struct Running {
 }
 
 impl Running {
-    #[track_caller]
-    fn start(words: &[&str], dir: &Path) -> Self {
-        Self::start_with(words, dir, |_| ())
-    }
-
     #[track_caller]
     fn start_with(words: &[&str], dir: &Path, more: impl FnOnce(&mut Command)) -> Self {
         use std::sync::atomic::{AtomicU32, Ordering};
@@ -212,12 +209,19 @@ impl Sites {
     /// Starts a daemon with these links' sites, and a controller.
     #[track_caller]
     pub fn start(links: &[Link]) -> Self {
+        Self::start_with(links, Vec::new())
+    }
+
+    /// As [`Sites::start`], with more in the environment of all processes.
+    #[track_caller]
+    pub fn start_with(links: &[Link], env: Vec<(&'static str, String)>) -> Self {
         let mut names: Vec<&'static str> = links.iter().flat_map(|l| [l.a, l.b]).collect();
         names.sort_unstable();
         names.dedup();
-        let daemon = Daemon::start(&text(links, &names));
+        let more: Vec<(&str, &str)> = env.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let daemon = Daemon::start_with(&text(links, &names), &more);
         let dir = TempDir::with_prefix("valecast-qc-").expect("a temporary folder");
-        let mut sites = Self { daemon, controller: None, links: links.to_vec(), names, dir };
+        let mut sites = Self { daemon, controller: None, links: links.to_vec(), names, dir, env };
         sites.start_controller();
         let count = 2 * links.len();
         wait_for("all links to be up", || {
@@ -254,8 +258,14 @@ impl Sites {
             ),
         )
         .expect("write te.toml");
-        self.controller =
-            Some(Running::start(&["qc", "serve", &file.display().to_string()], self.dir.path()));
+        self.controller = Some(self.run(&["qc", "serve", &file.display().to_string()]));
+    }
+
+    #[track_caller]
+    fn run(&self, words: &[&str]) -> Running {
+        Running::start_with(words, self.dir.path(), |command| {
+            command.envs(self.env.iter().map(|(key, value)| (key, value)));
+        })
     }
 
     /// SIGKILLs the controller.
@@ -272,7 +282,7 @@ impl Sites {
     #[track_caller]
     pub fn at(&self, site: &str, words: &[&str]) -> Running {
         let socket = self.socket(site).display().to_string();
-        Running::start(&[&["qc"][..], words, &["--socket", &socket]].concat(), self.dir.path())
+        self.run(&[&["qc"][..], words, &["--socket", &socket]].concat())
     }
 
     /// `valecast qc send FILE --to .. --wait`, which thinks that it is on a terminal.
@@ -291,7 +301,7 @@ impl Sites {
     pub fn send(&self, from: &str, file: &Path, to: &str, more: &[&str]) -> Running {
         let (file, socket) = (file.display().to_string(), self.socket(from).display().to_string());
         let words = ["qc", "send", &file, "--to", to, "--wait", "--socket", &socket];
-        Running::start(&[&words[..], more].concat(), self.dir.path())
+        self.run(&[&words[..], more].concat())
     }
 
     /// `valecast qc send --resume ID FILE --wait`.
@@ -299,7 +309,7 @@ impl Sites {
     pub fn resume(&self, from: &str, file: &Path, id: &str) -> Running {
         let (file, socket) = (file.display().to_string(), self.socket(from).display().to_string());
         let words = ["qc", "send", "--resume", id, &file, "--wait", "--socket", &socket];
-        Running::start(&words, self.dir.path())
+        self.run(&words)
     }
 
     /// `valecast qc recv --dir DIR`.
