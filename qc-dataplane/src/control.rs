@@ -48,7 +48,7 @@ pub struct LinkReport {
     #[serde(default)]
     pub bytes: u64,
     /// The port at its other end, once that has said so: of several links to a site it says which is which.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub peer: Option<String>,
 }
 
@@ -63,7 +63,7 @@ pub struct SitePlan {
     /// Which transfers may arrive here: those of the trees that end here.
     pub incoming: Vec<IncomingTree>,
     /// The key of the links' probes, 64 hexadecimal digits: the same for all sites of a controller.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub key: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! The agent of one site: a thread with the local socket, the probes of the links, and the conversation with the controller.
+//! The agent of one site: a thread with the local socket, the probes of the links (`links`), and the conversation with the
+//! controller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::net::UnixListener;
@@ -9,15 +10,15 @@ use std::time::Duration;
 
 use hyper::Method;
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 use valecast_config::{Controller, Keys, Site};
-use valecast_ring::client::{AttachOptions, Link, Port as RingPort, RxRing, TxRing};
 use valecast_switch::daemon::{Daemon, SocketFile};
 use valecast_switch::switch::{Edit, Switch};
 
 use super::ask::Asker;
 use super::install::Installed;
-use super::probe::{self, News, Probe, Read, Sent, Turn, Watch};
+use super::links::watch_links;
+use super::probe::{self, Watch};
 use super::{local, objects};
 use crate::control::{Incoming, LinkReport, RECEIVE_PORT, SitePlan, SiteReport};
 
@@ -29,13 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// A controller that answers at once with what it said before is asked again after this.
 const NO_NEWS: Duration = Duration::from_millis(50);
-/// How often a probe is sent, and those of others are looked for.
-const LOOK: Duration = Duration::from_millis(60);
-/// Looks in a time of [`probe::EVERY`]: a link that loses every other frame is seldom silent for one.
-const LOOKS: u32 = 5;
-/// Probes at once while a link is in doubt: losses in a row are counted in frames, so the more frames, the sooner they end.
-const IN_DOUBT: usize = 8;
-
 /// What the parts of an agent share.
 pub(super) struct Shared {
     pub site: Site,
@@ -49,7 +43,7 @@ pub(super) struct Shared {
     links: BTreeSet<String>,
     state: Mutex<State>,
     /// Something is to be reported at once.
-    news: Notify,
+    pub news: Notify,
 }
 
 /// What is counted.
@@ -61,7 +55,7 @@ pub(super) struct Figures {
     pub unanswered: AtomicU64,
 }
 
-struct State {
+pub(super) struct State {
     installed: Installed,
     /// What the site has in the switch whatever trees there are, once it is there.
     base: Vec<Edit>,
@@ -69,10 +63,10 @@ struct State {
     generation: u64,
     failed: BTreeMap<u32, String>,
     /// As [`Site::links`].
-    watches: Vec<Watch>,
+    pub watches: Vec<Watch>,
     /// What seals probes.
-    probe_keys: probe::Keys,
-    receives: bool,
+    pub probe_keys: probe::Keys,
+    pub receives: bool,
     controller: Result<(), String>,
 }
 
@@ -106,7 +100,7 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -140,7 +134,7 @@ impl Shared {
     }
 
     /// Looks after what is in the switch: puts back what somebody took away, and says whether somebody receives.
-    fn look_after(&self) -> Result<bool, String> {
+    pub(super) fn look_after(&self) -> Result<bool, String> {
         let (back, receives) = self.with(|s| {
             let State { installed, base, .. } = &mut *self.lock();
             let back = installed.mend(s, base);
@@ -281,7 +275,7 @@ pub(super) async fn run(
 }
 
 /// Runs what may wait for the switch's lock away from the thread.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     shared: &Arc<Shared>,
     f: impl FnOnce(&Shared) -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
@@ -343,119 +337,4 @@ async fn sync(shared: &Arc<Shared>, asker: &mut Asker) -> Result<Option<SitePlan
     let plan: SitePlan = serde_json::from_slice(&body)
         .map_err(|e| format!("{}: a plan that is none: {e}", shared.controller))?;
     Ok((plan.generation != report.generation).then_some(plan))
-}
-
-/// An attached port.
-type Rings = (Link, Vec<TxRing>, Vec<RxRing>);
-
-/// Probes the links and looks after the receiver, for ever.
-async fn watch_links(shared: &Arc<Shared>) {
-    let mut ticks = interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut port: Option<Rings> = None;
-    let mut sequence: u32 = 0;
-    for look in 0u32.. {
-        ticks.tick().await;
-        if port.as_ref().is_none_or(|p| !p.0.is_alive()) {
-            port = blocking(shared, |s| {
-                let want = AttachOptions::default();
-                let port =
-                    RingPort::attach(&s.attach_socket(), probe::PORT, &want).map_err(|e| e.to_string())?;
-                Ok(port.split())
-            })
-            .await
-            .inspect_err(|e| tracing::debug!(site = shared.site.name, "links cannot be probed: {e}"))
-            .ok();
-        }
-        if let Some(port) = &mut port {
-            hear(shared, port, sequence);
-            sequence = sequence.wrapping_add(1);
-            speak(shared, port, sequence);
-        }
-        if look % LOOKS != LOOKS - 1 {
-            continue;
-        }
-        judge(shared);
-        let receives = blocking(shared, Shared::look_after).await.unwrap_or(false);
-        let before = std::mem::replace(&mut shared.lock().receives, receives);
-        if before != receives {
-            shared.news.notify_one();
-        }
-    }
-}
-
-fn hear(shared: &Shared, (_, _, rings): &mut Rings, sequence: u32) {
-    let mut state = shared.lock();
-    let State { watches, probe_keys, .. } = &mut *state;
-    let name = &shared.site.name;
-    for rx in rings {
-        let n = rx.pending();
-        for i in 0..n {
-            let Some(read) = Probe::read(rx.frame(i).data, probe_keys) else { continue };
-            let (Read::Probe(number, _) | Read::Forged(number)) = &read;
-            let link = usize::from(*number);
-            let (Some(own), Some(watch)) = (shared.site.links.get(link), watches.get_mut(link)) else {
-                continue;
-            };
-            let (port, to) = (&own.port, &own.to);
-            let Read::Probe(_, probe) = &read else {
-                watch.forged += 1;
-                if watch.forged == 1 {
-                    tracing::warn!(
-                        site = name,
-                        port,
-                        "probes come in that are forged, or of another controller's site"
-                    );
-                }
-                continue;
-            };
-            let this = Sent { site: name.clone(), port: port.clone(), sequence };
-            match watch.hear(&this, to, probe) {
-                None => {}
-                Some(News::Wrong(wrong)) => {
-                    let site = name;
-                    tracing::warn!(
-                        site,
-                        port,
-                        "the link should lead to site {to:?}, at its other end is {wrong:?}"
-                    );
-                }
-                // The controller pairs links by it.
-                Some(News::Peer(_)) => shared.news.notify_one(),
-            }
-        }
-        rx.advance(n);
-        rx.release();
-    }
-}
-
-fn judge(shared: &Shared) {
-    let mut state = shared.lock();
-    let mut changed = false;
-    for (link, watch) in shared.site.links.iter().zip(&mut state.watches) {
-        let Some(turn) = watch.look() else { continue };
-        changed = true;
-        let (site, port, to) = (&shared.site.name, &link.port, &link.to);
-        match turn {
-            Turn::Up => tracing::info!(site, port, to, "link up"),
-            Turn::Down => tracing::warn!(site, port, to, "link down: its probes do not come in, or not out"),
-        }
-    }
-    if changed {
-        shared.news.notify_one();
-    }
-}
-
-fn speak(shared: &Shared, (_, rings, _): &mut Rings, sequence: u32) {
-    let state = shared.lock();
-    for tx in rings {
-        for (number, (link, watch)) in (0..).zip(shared.site.links.iter().zip(&state.watches)) {
-            let this = Sent { site: shared.site.name.clone(), port: link.port.clone(), sequence };
-            let frame = Probe { this, heard: watch.hears().cloned() }.frame(number, &state.probe_keys);
-            for _ in 0..if watch.is_doubted() { IN_DOUBT } else { 1 } {
-                tx.push(&frame);
-            }
-        }
-        tx.publish();
-    }
 }

@@ -3,7 +3,7 @@
 //! - [`objects`]: what a tree needs in a switch, and the changes from one plan to the next;
 //! - [`install`]: makes a switch be as a plan says, one tree after another, all of a tree or nothing;
 //! - [`probe`]: whether a link carries frames both ways;
-//! - `agent`: the thread of a site: reports to the controller, follows its plans, watches the links;
+//! - `agent`: the thread of a site: reports to the controller, follows its plans; `links`: probes its links and judges them;
 //! - `local`: the site's socket for endpoints; [`ask`]: HTTP to the controller, over Unix sockets and TLS.
 //!
 //! While the controller is away, all stays as it is. [`Sites`] starts the agents of a configuration, and after a reload
@@ -22,6 +22,7 @@ use valecast_switch::daemon::{Companion, Daemon, DaemonError, Figure, bind_strea
 mod agent;
 pub mod ask;
 pub mod install;
+mod links;
 mod local;
 pub mod objects;
 pub mod probe;

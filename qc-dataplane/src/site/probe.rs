@@ -143,7 +143,7 @@ impl Probe {
         sent(self.heard.as_ref().unwrap_or(&nobody));
         let seal = keys.seal(&said);
         let to = leaving(number);
-        let mut frame = [&to.0[..], &FROM.0, &ETHERTYPE, &MAGIC, &[VERSION], &seal, &said].concat();
+        let mut frame = [&to.0[..], &FROM.0, &ETHERTYPE, &MAGIC, &[VERSION], &seal, &said[..]].concat();
         frame.resize(frame.len().max(LEAST), 0);
         frame
     }

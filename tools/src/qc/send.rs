@@ -137,7 +137,7 @@ fn obey(args: &SendArgs) -> Result<u8, Failed> {
     let stop = told_to_stop()?;
     let site = args.at.find()?;
     if let Some(root) = &args.root {
-        return serve::serve(&site, root, args.cut(), args.json, &stop);
+        return serve::serve(args, &site, root, &stop);
     }
     let Some(path) = &args.path else { return Err(Failed::usage("which file?")) };
     let parcel = Parcel::open(path, args.cut())?;

@@ -2,6 +2,7 @@
 //! endpoints; what arrives is compared byte by byte, and every switch's books are balanced at the end.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -37,6 +38,53 @@ fn arrived(send: Running) {
     assert_eq!(code, 0, "{said}");
 }
 
+/// A transfer from S to t1 and t2 that is under way.
+struct Transfer {
+    sites: Sites,
+    file: PathBuf,
+    bytes: u64,
+    receivers: [Running; 2],
+    send: Running,
+}
+
+impl Transfer {
+    #[track_caller]
+    fn begin(links: &[Link], bytes: usize, more: &[&str]) -> Self {
+        let sites = Sites::start(links);
+        let file = sites.file("data", bytes);
+        let receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
+        let send = sites.send("S", &file, "t1,t2", more);
+        Self { sites, file, bytes: bytes as u64, receivers, send }
+    }
+
+    /// As [`Transfer::begin`], with a quarter of the file at t1, as the controller knows it.
+    #[track_caller]
+    fn quarter(links: &[Link], bytes: usize, more: &[&str]) -> Self {
+        let me = Self::begin(links, bytes, more);
+        wait_have(&me.sites, "t1", bytes / 4);
+        me
+    }
+
+    /// It ends well: all have the file, the books are balanced, and nothing is left.
+    #[track_caller]
+    fn arrives(self) {
+        arrived(self.send);
+        complete(self.sites, &self.file);
+    }
+}
+
+/// Both receivers have the file, the books are balanced, and nothing is left.
+#[track_caller]
+fn complete(sites: Sites, file: &Path) {
+    let name = file.file_name().expect("a name");
+    for t in ["t1", "t2"] {
+        assert_same(file, &sites.folder(t).join(name));
+    }
+    sites.assert_books();
+    sites.assert_clean();
+    sites.daemon.stop();
+}
+
 /// Waits until a receiver has a part of the file, as the controller knows it.
 #[track_caller]
 fn wait_have(sites: &Sites, site: &str, bytes: usize) {
@@ -50,17 +98,11 @@ fn lost(sites: &Sites, switch: &str) -> u64 {
 
 /// A transfer to two receivers over links with faults.
 fn over(faults: &str) {
-    let sites = Sites::start(&fork().into_iter().map(|l| l.faults(faults)).collect::<Vec<_>>());
-    let file = sites.file("data", 3_000_000);
-    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
-    arrived(sites.send("S", &file, "t1,t2", &[]));
-    for t in ["t1", "t2"] {
-        assert_same(&file, &sites.folder(t).join("data"));
-    }
+    let links: Vec<Link> = fork().into_iter().map(|l| l.faults(faults)).collect();
+    let Transfer { sites, file, send, receivers: _receivers, .. } = Transfer::begin(&links, 3_000_000, &[]);
+    arrived(send);
     assert!(lost(&sites, "S") + lost(&sites, "a") > 0, "the links lost nothing");
-    sites.assert_books();
-    sites.assert_clean();
-    sites.daemon.stop();
+    complete(sites, &file);
 }
 
 #[test]
@@ -80,13 +122,8 @@ fn half_of_all_frames_are_lost_in_bursts() {
 
 #[test]
 fn a_receiver_is_killed_ten_times_and_the_other_does_not_notice() {
-    let sites =
-        Sites::start(&[link("S", "a", "60Mbit/s"), link("a", "t1", "60Mbit/s"), link("a", "t2", "60Mbit/s")]);
-    let bytes = 24_000_000;
-    let file = sites.file("data", bytes);
-    let other = sites.recv("t2", &sites.folder("t2"));
-    let mut receiver = sites.recv("t1", &sites.folder("t1"));
-    let send = sites.send("S", &file, "t1,t2", &[]);
+    let Transfer { sites, file, bytes, send, receivers: [mut receiver, _other] } =
+        Transfer::begin(&fork(), 24_000_000, &[]);
     let place = sites.folder("t1").join("data");
     let mut word = 7u64;
     for kill in 0..10 {
@@ -99,59 +136,32 @@ fn a_receiver_is_killed_ten_times_and_the_other_does_not_notice() {
         receiver = sites.recv("t1", &sites.folder("t1"));
     }
     arrived(send);
-    for t in ["t1", "t2"] {
-        assert_same(&file, &sites.folder(t).join("data"));
-    }
-    drop((receiver, other));
-    sites.assert_books();
-    sites.assert_clean();
-    sites.daemon.stop();
+    complete(sites, &file);
 }
 
 #[test]
 fn a_sender_is_killed_and_its_transfer_goes_on_where_it_was() {
-    let sites = Sites::start(&fork());
-    let bytes = 24_000_000;
-    let file = sites.file("data", bytes);
-    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
-    let send = sites.send("S", &file, "t1,t2", &[]);
-    wait_have(&sites, "t1", bytes / 4);
+    let Transfer { sites, file, send, receivers: _receivers, .. } =
+        Transfer::quarter(&fork(), 12_000_000, &[]);
     send.kill();
     let stalled = sites.wait_state("stalled");
     sites.assert_clean();
-    let id = stalled["id"].to_string();
-    arrived(sites.resume("S", &file, &id));
-    for t in ["t1", "t2"] {
-        assert_same(&file, &sites.folder(t).join("data"));
-    }
+    arrived(sites.resume("S", &file, &stalled["id"].to_string()));
     assert_eq!(sites.transfers().len(), 1, "it is the same transfer");
-    sites.assert_books();
-    sites.assert_clean();
-    sites.daemon.stop();
+    complete(sites, &file);
 }
 
 #[test]
 fn the_controller_is_killed_while_data_flows() {
-    let mut sites = Sites::start(&fork());
-    let bytes = 24_000_000;
-    let file = sites.file("data", bytes);
-    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
-    let send = sites.send("S", &file, "t1,t2", &[]);
-    wait_have(&sites, "t1", bytes / 4);
-    sites.kill_controller();
+    let mut transfer = Transfer::quarter(&fork(), 12_000_000, &[]);
+    transfer.sites.kill_controller();
     // Trees stay: all arrives though nobody is in control.
     for t in ["t1", "t2"] {
-        let place = sites.folder(t).join("data");
+        let place = transfer.sites.folder(t).join("data");
         wait_for(&format!("{t} to have the file without a controller"), || place.exists().then_some(()));
     }
-    sites.start_controller();
-    arrived(send);
-    for t in ["t1", "t2"] {
-        assert_same(&file, &sites.folder(t).join("data"));
-    }
-    sites.assert_clean();
-    sites.assert_books();
-    sites.daemon.stop();
+    transfer.sites.start_controller();
+    transfer.arrives();
 }
 
 #[test]
@@ -165,12 +175,7 @@ fn the_controller_is_killed_while_trees_are_installed() {
         std::thread::sleep(Duration::from_millis(5 + 12 * round));
         sites.kill_controller();
         sites.start_controller();
-        let (code, said) = send.end(PATIENCE);
-        if code != 0 {
-            // It was not even asked: the sender says so, and is started again.
-            assert!(said.contains("controller does not answer"), "{code}: {said}");
-            arrived(sites.send("S", &file, "t1,t2", &[]));
-        }
+        arrived(send);
         for t in ["t1", "t2"] {
             assert_same(&file, &sites.folder(t).join(format!("data{round}")));
         }
@@ -182,51 +187,27 @@ fn the_controller_is_killed_while_trees_are_installed() {
 
 #[test]
 fn a_link_is_down_for_five_seconds() {
-    let sites = Sites::start(&[
-        link("S", "a", "60Mbit/s").via("wire"),
-        link("a", "t1", "60Mbit/s"),
-        link("a", "t2", "60Mbit/s"),
-    ]);
-    let bytes = 24_000_000;
-    let file = sites.file("data", bytes);
-    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
-    let send = sites.send("S", &file, "t1,t2", &[]);
-    wait_have(&sites, "t1", bytes / 4);
-    sites.cut("S", "a");
-    let waiting = sites.wait_state("waiting");
+    let links =
+        [link("S", "a", "60Mbit/s").via("wire"), link("a", "t1", "60Mbit/s"), link("a", "t2", "60Mbit/s")];
+    let transfer = Transfer::quarter(&links, 12_000_000, &[]);
+    transfer.sites.cut("S", "a");
+    let waiting = transfer.sites.wait_state("waiting");
     let why = waiting["why"].as_str().unwrap_or_default().to_owned();
     assert!(!why.is_empty(), "it does not say what it waits for: {waiting:#}");
     std::thread::sleep(Duration::from_secs(5));
-    sites.mend("S", "a");
-    arrived(send);
-    for t in ["t1", "t2"] {
-        assert_same(&file, &sites.folder(t).join("data"));
-    }
-    sites.assert_books();
-    sites.assert_clean();
-    sites.daemon.stop();
+    transfer.sites.mend("S", "a");
+    transfer.arrives();
 }
 
 #[test]
 fn a_link_is_down_for_good_and_another_way_is_found() {
-    let sites = Sites::start(&diamond());
-    let bytes = 24_000_000;
-    let file = sites.file("data", bytes);
-    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
-    let send = sites.send("S", &file, "t1,t2", &["--scheme", "single"]);
-    wait_have(&sites, "t1", bytes / 4);
-    let running = sites.wait_state("running");
+    let transfer = Transfer::quarter(&diamond(), 12_000_000, &["--scheme", "single"]);
+    let running = transfer.sites.wait_state("running");
     let links = running["trees"][0]["links"].as_array().cloned().unwrap_or_default();
     let by =
         links.iter().find(|l| l[0] == "S").and_then(|l| l[1].as_str()).expect("a link from S").to_owned();
-    sites.cut("S", &by);
-    arrived(send);
-    for t in ["t1", "t2"] {
-        assert_same(&file, &sites.folder(t).join("data"));
-    }
-    sites.assert_books();
-    sites.assert_clean();
-    sites.daemon.stop();
+    transfer.sites.cut("S", &by);
+    transfer.arrives();
 }
 
 #[test]
@@ -259,41 +240,24 @@ fn a_full_disk_stops_one_receiver_and_no_other() {
 /// One who has nothing to do here floods each switch and a link with frames that look like a tree's.
 #[test]
 fn forged_frames_are_dropped_and_do_no_harm() {
-    let sites = Sites::start(&[
-        link("S", "a", "60Mbit/s").via("evil"),
-        link("a", "t1", "60Mbit/s"),
-        link("a", "t2", "60Mbit/s"),
-    ]);
-    let bytes = 6_000_000;
-    let file = sites.file("data", bytes);
-    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
-    let send = sites.send("S", &file, "t1,t2", &[]);
-    let running = sites.wait_state("running");
+    let links =
+        [link("S", "a", "60Mbit/s").via("evil"), link("a", "t1", "60Mbit/s"), link("a", "t2", "60Mbit/s")];
+    let transfer = Transfer::begin(&links, 6_000_000, &[]);
+    let running = transfer.sites.wait_state("running");
     let tree = running["trees"][0]["tree"].as_u64().expect("a tree") as u32;
-    let transfer = running["id"].as_u64().expect("its number");
+    let id = running["id"].as_u64().expect("its number");
     for switch in ["evil", "S", "a", "t1"] {
-        crate::harness::forge::flood(&sites.daemon.attach_socket(switch), "other", tree, transfer, 3_000);
+        crate::harness::forge::flood(&transfer.sites.daemon.attach_socket(switch), "other", tree, id, 3_000);
     }
-    arrived(send);
-    for t in ["t1", "t2"] {
-        assert_same(&file, &sites.folder(t).join("data"));
-    }
-    sites.assert_books();
-    sites.assert_clean();
-    sites.daemon.stop();
+    transfer.arrives();
 }
 
 /// A reply that is asked for while all is well, so that the other tests mean something.
 #[test]
 fn without_faults_nothing_is_sent_twice() {
-    let sites = Sites::start(&fork());
-    let bytes = 6_000_000usize;
-    let file = sites.file("data", bytes);
-    let _receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
-    arrived(sites.send("S", &file, "t1,t2", &[]));
-    for t in ["t1", "t2"] {
-        assert_same(&file, &sites.folder(t).join("data"));
-    }
+    let Transfer { sites, file, bytes, send, receivers: _receivers } =
+        Transfer::begin(&fork(), 6_000_000, &[]);
+    arrived(send);
     let done = sites.wait_state("done");
     assert!(
         done["receivers"].as_array().is_some_and(|r| r.iter().all(|r| r["state"] == "verified")),
@@ -305,9 +269,7 @@ fn without_faults_nothing_is_sent_twice() {
         ports.iter().find(|p| p["name"] == "to-a").and_then(|p| p["out_bytes"].as_u64()).expect("a counter");
     let part = out as f64 / bytes as f64;
     assert!((1.03..1.10).contains(&part), "the link carried {part:.3} of the file");
-    sites.assert_books();
-    sites.assert_clean();
-    sites.daemon.stop();
+    complete(sites, &file);
 }
 
 /// What a killed receiver has left is used, not fetched again.
@@ -406,12 +368,7 @@ fn a_receiver_that_was_given_up_comes_back() {
     wait_for("t1 to have it", || sites.folder("t1").join("data").exists().then_some(()));
     let _other = sites.recv("t2", &sites.folder("t2"));
     arrived(send);
-    for t in ["t1", "t2"] {
-        assert_same(&file, &sites.folder(t).join("data"));
-    }
-    sites.assert_books();
-    sites.assert_clean();
-    sites.daemon.stop();
+    complete(sites, &file);
 }
 
 /// A site's figure, of all its links.
@@ -429,7 +386,7 @@ fn forged_probes_bring_no_link_up_or_down() {
     let sites = Sites::start(&[link("S", "a", "60Mbit/s").via("evil")]);
     // What passes on the link is flooded to whoever listens at the switch in between.
     let evil = sites.daemon.attach_socket("evil");
-    let recorded = harness::forge::record(&evil, "other", 40);
+    let recorded = crate::harness::forge::record(&evil, "other", 40);
     assert!(recorded.iter().any(|f| f[12..18] == *b"\x88\xb5VCqc"), "no probes among {recorded:?}");
     // At a site, frames to any address of the probes reach neither the agent nor a link.
     for site in ["S", "a"] {
@@ -437,10 +394,11 @@ fn forged_probes_bring_no_link_up_or_down() {
             let stats = sites.daemon.ctl_on(site, &["stats"]);
             let ports = stats["ports"].as_array().cloned().unwrap_or_default();
             let agent = ports.into_iter().find(|p| p["name"] == "qc-agent").expect("the port");
-            agent["out_frames"].as_u64().expect("a counter") + harness::drops(&json!({ "ports": [agent] }))
+            agent["out_frames"].as_u64().expect("a counter")
+                + crate::harness::drops(&json!({ "ports": [agent] }))
         };
         let (before, count) = (agent(), 30_000);
-        harness::forge::probes(&sites.daemon.attach_socket(site), "other", &recorded, count);
+        crate::harness::forge::probes(&sites.daemon.attach_socket(site), "other", &recorded, count);
         let more = agent() - before;
         assert!(more < count / 10, "{more} frames of {count} came to the agent of {site}");
     }
@@ -451,7 +409,7 @@ fn forged_probes_bring_no_link_up_or_down() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                harness::forge::probes(&evil, "other", &recorded, 100);
+                crate::harness::forge::probes(&evil, "other", &recorded, 100);
                 std::thread::sleep(Duration::from_millis(20));
             }
         });

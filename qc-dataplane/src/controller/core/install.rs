@@ -2,268 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::planning::{self, Request};
-use super::record::{Record, Saved};
-use super::site::Site;
-use super::transfer::Transfer;
+use super::record::Record;
 use super::tree::Installed;
-use super::{Core, KEEP, Now, scheme};
+use super::{Core, KEEP, Now};
 use crate::address::MOST_TREES;
-use crate::control::{IncomingTree, ReceiverState, TransferState};
-use crate::plan::Planner;
+use crate::control::{IncomingTree, TransferState};
 
 /// How long a site that could not install something is left alone, in milliseconds.
 const AVOID: u64 = 10_000;
 /// Longest pause before a transfer that could not be installed is planned again, in milliseconds.
 const LONGEST_PAUSE: u64 = 30_000;
-/// How long sites may take to come back to a controller that was started, in milliseconds.
-const COME_BACK: u64 = 10_000;
-/// How long receivers have to keep coming for others to wait for them, in milliseconds.
-const GATHER: u64 = 1_000;
 /// The last number that trees have; addresses with higher ones are for probes of links.
 const LAST_TREE: u32 = MOST_TREES - 256;
-/// Transfers planned in one pass, and how many of them may fail.
-const PASS: (usize, usize) = (256, 8);
-
 impl Core {
-    /// What was there before the process.
-    pub(super) fn restore(&mut self, saved: Saved, now: Now) {
-        for (name, s) in saved.sites {
-            let mut site = Site::new(0);
-            (site.links, site.max_groups, site.max_buckets) = (s.links, s.max_groups, s.max_buckets);
-            (site.heard, site.due) = (now.ms, now.ms + COME_BACK);
-            self.sites.insert(name, site);
-        }
-        let mut over = Vec::new();
-        for (id, mut t) in saved.transfers {
-            (t.version, t.failures) = (1, 0);
-            (t.trees, t.session, t.blocked, t.ready) = (Vec::new(), None, None, Some((0, now.ms)));
-            t.created = i128::from(now.ms) - (i128::from(now.unix_ms) - i128::from(t.created_ms)).max(0);
-            (t.heard, t.patience, t.retry) = (now.ms, now.ms + COME_BACK, now.ms);
-            if t.state.is_over() {
-                over.push((t.ended_ms, id));
-            } else if t.state != TransferState::Stalled {
-                self.wanting.insert(id);
-            }
-            self.requests.extend(t.request.map(|r| (r, id)));
-            self.transfers.insert(id, t);
-        }
-        over.sort_unstable();
-        self.over = over.into_iter().map(|o| o.1).collect();
-        for (number, mut tree) in saved.trees {
-            let owner = self.transfers.get_mut(&tree.transfer);
-            let Some(t) = owner.filter(|t| !t.state.is_over() && t.state != TransferState::Stalled) else {
-                self.changes.records.push(Record::Gone(number));
-                continue;
-            };
-            t.trees.push(number);
-            self.live.insert(t.id);
-            (tree.residual, tree.rate) = (t.bytes, 0);
-            tree.pending.clear();
-            tree.deadline = now.ms + COME_BACK + self.settings.install_timeout;
-            self.trees.insert(number, tree.clone());
-            self.enter_plans(&tree);
-        }
-        for name in self.sites.keys().cloned().collect::<Vec<_>>() {
-            self.replan_site(&name);
-        }
-        for number in self.trees.keys().copied().collect::<Vec<_>>() {
-            self.await_sites(number);
-        }
-        for id in self.live.clone() {
-            self.settle(id, now);
-        }
-        self.rates_due = true;
-        self.share_out(now);
-    }
-
-    /// Plans what waits, as far as one pass goes.
-    pub(super) fn pump(&mut self, now: Now) {
-        let (mut planned, mut failed) = (0, 0);
-        let after = self.wanting.range(self.cursor..).copied();
-        let order: Vec<u64> = after.chain(self.wanting.range(..self.cursor).copied()).collect();
-        for id in order {
-            if planned == PASS.0 || failed == PASS.1 {
-                self.cursor = id;
-                return;
-            }
-            let Some(t) = self.transfers.get(&id) else { continue };
-            if t.retry > now.ms || t.blocked == Some(self.epoch) {
-                continue;
-            }
-            if self.live.len() >= self.settings.max_transfers && !self.live.contains(&id) {
-                let most = self.settings.max_transfers;
-                self.wait(
-                    id,
-                    format!("{most} transfers are under way, `max_transfers` allows no more"),
-                    None,
-                );
-                failed += 1;
-                continue;
-            }
-            match self.try_plan(id, now) {
-                Ok(()) => planned += 1,
-                Err((why, retry)) => {
-                    failed += 1;
-                    self.wait(id, why, retry);
-                }
-            }
-        }
-        self.cursor = 0;
-    }
-
-    fn wait(&mut self, id: u64, why: String, retry: Option<u64>) {
-        let epoch = self.epoch;
-        let Some(t) = self.transfers.get_mut(&id) else { return };
-        match retry {
-            Some(at) => t.retry = at,
-            None => t.blocked = Some(epoch),
-        }
-        let idle = t.trees.is_empty();
-        let state = if idle { TransferState::Waiting } else { t.state };
-        if t.why.as_deref() != Some(why.as_str()) || t.state != state {
-            (t.why, t.state) = (Some(why), state);
-            self.touch(id);
-        }
-    }
-
-    /// Receivers that no tree serves.
-    pub(super) fn unserved(&self, t: &Transfer) -> Vec<String> {
-        let served: BTreeSet<&String> =
-            t.trees.iter().filter_map(|n| self.trees.get(n)).flat_map(|tree| &tree.receivers).collect();
-        t.open().map(|r| &r.site).filter(|s| !served.contains(s)).cloned().collect()
-    }
-
-    /// Why a site cannot take part now.
-    fn absent(&self, name: &str, now: Now) -> Option<String> {
-        match self.sites.get(name) {
-            None => Some(format!("site {name} has not reported yet")),
-            Some(s) if s.session.is_none() && !s.down => {
-                Some(format!("site {name} has not come back yet since the controller was started"))
-            }
-            Some(s) if !s.is_up() => Some(format!("site {name} is down: it does not report")),
-            Some(s) if s.avoid_until > now.ms => {
-                Some(s.trouble.clone().unwrap_or_else(|| format!("site {name} is in trouble")))
-            }
-            Some(_) => None,
-        }
-    }
-
-    /// Plans for the receivers that no tree serves and puts the trees into the sites' plans.
-    fn try_plan(&mut self, id: u64, now: Now) -> Result<(), (String, Option<u64>)> {
-        let Some(t) = self.transfers.get(&id) else { return Ok(()) };
-        let unserved = self.unserved(t);
-        if unserved.is_empty() {
-            self.wanting.remove(&id);
-            return Ok(());
-        }
-        if let Some(why) = self.absent(&t.from, now) {
-            return Err((format!("the sender: {why}"), None));
-        }
-        let (from, wish, patience) = (t.from.clone(), t.scheme.clone(), t.patience);
-        let network = self.usable(now).ok_or_else(|| ("there is no network".to_owned(), None))?;
-        let reach = network.graph.find(&from).map(|n| network.reach(n)).unwrap_or_default();
-        let mut missing = Vec::new();
-        let mut to = Vec::new();
-        for site in &unserved {
-            let why = self.absent(site, now).or_else(|| {
-                let found = network.graph.find(site).is_some_and(|n| reach.contains(&n));
-                let receives = self.sites.get(site).is_some_and(|s| s.receives);
-                match (found, receives) {
-                    (false, _) => Some(format!("no links that are up lead from {from} to {site}")),
-                    (true, false) => {
-                        Some(format!("nobody receives at {site}: start `valecast qc recv` there"))
-                    }
-                    (true, true) => None,
-                }
-            });
-            match why {
-                Some(why) => missing.push((site.clone(), why)),
-                None => to.push(site.clone()),
-            }
-        }
-        let listed: Vec<&str> = missing.iter().map(|m| m.1.as_str()).take(4).collect();
-        let more = if missing.len() > 4 { format!("; {} more", missing.len() - 4) } else { String::new() };
-        let missed = listed.join("; ") + &more;
-        self.say_missing(id, &missing);
-        if to.is_empty() {
-            return Err((missed, None));
-        }
-        if !missing.is_empty() {
-            // Who starts together comes together: those that come within a moment share a tree.
-            let until = patience.max(self.gathered(id, to.len(), now));
-            if now.ms < until {
-                return Err((missed, Some(until.min(now.ms + 200))));
-            }
-        }
-        let Some(t) = self.transfers.get(&id) else { return Ok(()) };
-        let left = t.open().filter(|r| to.contains(&r.site)).map(|r| t.bytes.saturating_sub(r.have)).max();
-        let left = left.unwrap_or(t.bytes);
-        let volume = t.volume(left);
-        let scheme = wish.as_deref().and_then(scheme).unwrap_or_else(|| self.settings.scheme.clone());
-        let mut planner = self
-            .planners
-            .remove(&scheme.name)
-            .unwrap_or_else(|| Planner::new(&network.graph, planning::without_parallel(&scheme)));
-        let request = Request { from: &from, to: &to, volume };
-        let planned = planning::plan(
-            &network,
-            &mut planner,
-            &self.sites,
-            |network| network.load(self.flows_left()),
-            request,
-            |avoid| self.network_without(now, avoid),
-        );
-        self.planners.insert(scheme.name.clone(), planner);
-        let (network, planned) = planned.map_err(|why| (why, None))?;
-        let trees =
-            planned.into_iter().map(|(receivers, tree)| (receivers, network.hops_of(&tree))).collect();
-        self.install(id, trees, left, now).map_err(|why| (why, None))?;
-        if missing.is_empty() {
-            self.wanting.remove(&id);
-        } else if let Some(t) = self.transfers.get_mut(&id) {
-            (t.blocked, t.why) = (Some(self.epoch), Some(missed));
-        }
-        Ok(())
-    }
-
-    /// Until when more receivers may come before those that are there start. After a failure nobody is waited for.
-    fn gathered(&mut self, id: u64, ready: usize, now: Now) -> u64 {
-        let Some(t) = self.transfers.get_mut(&id) else { return now.ms };
-        match t.ready {
-            Some((n, since)) if n == ready => since + GATHER,
-            Some(_) => {
-                t.ready = Some((ready, now.ms));
-                now.ms + GATHER
-            }
-            None => {
-                t.ready = Some((ready, now.ms.saturating_sub(GATHER)));
-                now.ms
-            }
-        }
-    }
-
-    /// Trees, and the volume that is left of each in Gbit of whole frames.
-    pub(super) fn flows_left(&self) -> impl Iterator<Item = (&Installed, f64)> {
-        self.trees.values().filter_map(|tree| {
-            let t = self.transfers.get(&tree.transfer)?;
-            Some((tree, if tree.residual == 0 { 0.0 } else { t.volume(tree.residual) }))
-        })
-    }
-
-    fn say_missing(&mut self, id: u64, missing: &[(String, String)]) {
-        let Some(t) = self.transfers.get_mut(&id) else { return };
-        let mut other = false;
-        for r in t.receivers.iter_mut().filter(|r| r.state == ReceiverState::Waiting) {
-            let why = missing.iter().find(|m| m.0 == r.site).map(|m| m.1.clone());
-            other |= r.why != why;
-            r.why = why;
-        }
-        if other {
-            self.touch(id);
-        }
-    }
-
     /// A number that no tree has.
     fn number(&mut self) -> Option<u32> {
         for _ in 0..=self.trees.len() {
@@ -276,7 +27,7 @@ impl Core {
         None
     }
 
-    fn install(
+    pub(super) fn install(
         &mut self,
         id: u64,
         trees: Vec<(Vec<String>, Vec<super::tree::Hop>)>,
@@ -336,7 +87,7 @@ impl Core {
         Ok(())
     }
 
-    fn enter_plans(&mut self, tree: &Installed) {
+    pub(super) fn enter_plans(&mut self, tree: &Installed) {
         let Some(t) = self.transfers.get(&tree.transfer) else { return };
         for (name, here) in tree.parts() {
             let incoming = here.receiver.map(|receiver| IncomingTree {
@@ -355,7 +106,7 @@ impl Core {
     }
 
     /// All sites that a tree crosses have to say that it is in force.
-    fn await_sites(&mut self, number: u32) {
+    pub(super) fn await_sites(&mut self, number: u32) {
         let Some(tree) = self.trees.get_mut(&number) else { return };
         let names: Vec<String> = tree.sites().map(str::to_owned).collect();
         for name in names {

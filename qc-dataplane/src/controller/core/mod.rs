@@ -3,9 +3,10 @@
 //!
 //! - [`site`]: what a site said and what it is to have; [`network`]: the graph that sites' links make
 //! - [`transfer`]: what was asked for; `events` is what sites and senders say and what becomes of it
-//! - [`planning`]: trees that switches have room for; `install` puts them into plans and takes them out, all or none
+//! - `pump`: what waits is planned; [`planning`]: trees that switches have room for; `install` puts them into plans and takes
+//!   them out, all or none
 //! - [`rates`]: how fast each tree may send; `tick` is what time brings: silence, deadlines, the next timeslot
-//! - [`record`]: what must outlive the process; [`view`]: what people are shown
+//! - [`record`]: what must outlive the process, and `restore` what it makes of that; [`view`]: what people are shown
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,8 +19,10 @@ mod events;
 mod install;
 pub mod network;
 pub mod planning;
+mod pump;
 pub mod rates;
 pub mod record;
+mod restore;
 pub mod site;
 mod tick;
 pub mod transfer;

@@ -162,7 +162,9 @@ mod tests {
             bytes: 0,
             peer: peer.map(str::to_owned),
         };
-        Site { links: links.iter().map(link).collect(), ..Site::default() }
+        let mut site = Site::new(1);
+        site.links = links.iter().map(link).collect();
+        site
     }
 
     fn joined(a: &[(&str, &str, Option<&str>)], b: &[(&str, &str, Option<&str>)]) -> Vec<String> {

@@ -25,6 +25,8 @@ struct Desks {
     cancel: Arc<AtomicBool>,
     /// Bytes that the first of its transfers has.
     have: Arc<AtomicU64>,
+    /// Whether its sender has said that nothing more comes.
+    over: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<Seen, EndpointError>>>,
 }
 
@@ -34,18 +36,20 @@ impl Desks {
         let have = Arc::new(AtomicU64::new(0));
         let to = Where { dir: net.dir.path().join(site), replace: false };
         let desk = Desk::open(net.site(site), to, cancel.clone()).unwrap();
-        let shown = have.clone();
+        let over = Arc::new(AtomicBool::new(false));
+        let (shown, heard) = (have.clone(), over.clone());
         let thread = std::thread::spawn(move || {
             let (mut ended, mut strangers) = (Vec::new(), 0);
             desk.run(&mut |view| {
                 ended.extend(view.ended.iter().cloned());
                 strangers = view.strangers;
                 shown.store(view.transfers.first().map_or(0, |(_, v)| v.have), Ordering::Relaxed);
+                heard.store(view.transfers.first().is_some_and(|(_, v)| v.ended), Ordering::Relaxed);
                 true
             })?;
             Ok((ended, strangers))
         });
-        Self { cancel, have, thread: Some(thread) }
+        Self { cancel, have, over, thread: Some(thread) }
     }
 
     fn close(mut self) -> Seen {
@@ -190,6 +194,32 @@ fn a_controller_that_is_away_for_a_while_stops_nothing() {
     net.world.state().silent = false;
     assert!(is_done(job.thread.join().unwrap().0));
     check(&net, "f", &bytes);
+}
+
+/// All receivers have it, and nobody but them knows: the next sender asks, and hears so.
+#[test]
+fn a_sender_that_dies_before_it_has_told_anybody_is_asked_for_nothing() {
+    let net = Net::new("400Mbit/s");
+    let path = net.dir.path().join("f");
+    let bytes = file(&path, 30_000_000, 3);
+    let desks = RECEIVERS.map(|r| Desks::open(&net, r));
+    let (id, job) = send(&net, None, &path, Cut::default());
+    until("it arrives", || desks[0].have.load(Ordering::Relaxed) > 1_000_000);
+    net.world.state().silent = true;
+    until("all is over at the receivers", || desks.iter().all(|d| d.over.load(Ordering::Relaxed)));
+    job.cancel.store(true, Ordering::Relaxed);
+    assert!(matches!(job.thread.join().unwrap().0, Ok(JobEnd::Paused)));
+    net.world.state().silent = false;
+    net.world.replan(id);
+    let (_, job) = send(&net, Some(id), &path, Cut::default());
+    let (end, counters) = job.thread.join().unwrap();
+    assert!(is_done(end));
+    assert_eq!(counters.chunks, 0);
+    check(&net, "f", &bytes);
+    for desk in desks {
+        desk.close();
+    }
+    assert!(!net.dir.path().join("r1/.valecast").exists(), "it is over, and something is left");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! but none is missing. A page torn by the crash fails its checksum; the other place has the state before. Bits
 //! are only ever set, except by [`Journal::clear`], which cuts the file to its head first.
 
+mod head;
 mod page;
 
 use std::fs::{File, OpenOptions};
@@ -19,10 +20,12 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc::O_NOFOLLOW;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::FileError;
 use crate::transport::wire::Shape;
+use head::{Head, MAGIC, stage_of};
+pub use head::{Stage, stage_in};
 pub use page::SEGMENT;
 use page::{FIRST, Page, STRIDE, place};
 
@@ -30,32 +33,6 @@ use page::{FIRST, Page, STRIDE, place};
 const MOST_SEGMENTS: usize = 1 << 22;
 /// Pages in memory: 256 KiB.
 const PAGES: usize = 64;
-const MAGIC: u32 = u32::from_le_bytes(*b"VQJ1");
-
-/// How far a transfer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Stage {
-    /// Chunks come in.
-    Receiving = 0,
-    /// All is here and right, and being moved to its place.
-    Placing = 1,
-    /// In its place.
-    Done = 2,
-}
-
-/// First bytes of the file, in the byte order of the machine, as everything here.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-struct Head {
-    magic: u32,
-    stage: u32,
-    total: u64,
-    manifest_hash: [u8; 32],
-    chunk: u32,
-    checksum: u32,
-}
-const _: () = assert!(size_of::<Head>() == 56);
 
 struct Cached {
     page: Box<Page>,
@@ -150,7 +127,7 @@ impl Journal {
     /// The file cannot be written.
     pub fn set_stage(&mut self, stage: Stage) -> Result<(), FileError> {
         self.head.stage = stage as u32;
-        self.head.checksum = head_checksum(&self.head);
+        self.head.checksum = self.head.sum();
         self.file
             .write_all_at(self.head.as_bytes(), 0)
             .and_then(|()| self.file.sync_data())
@@ -338,7 +315,7 @@ impl Journal {
             return Err(FileError::Journal(self.path.display().to_string()));
         }
         Ok(head.filter(|h| {
-            h.checksum == head_checksum(h)
+            h.checksum == h.sum()
                 && h.manifest_hash == self.head.manifest_hash
                 && (h.total, h.chunk) == (self.head.total, self.head.chunk)
         }))
@@ -357,24 +334,4 @@ impl Journal {
         }
         Ok(())
     }
-}
-
-/// How far the transfer of a journal is; `None` if that is none.
-pub(super) fn stage_in(path: &Path) -> Option<Stage> {
-    let mut bytes = [0; size_of::<Head>()];
-    File::open(path).and_then(|f| f.read_exact_at(&mut bytes, 0)).ok()?;
-    let head = Head::read_from_bytes(&bytes).ok()?;
-    (head.magic == MAGIC && head.checksum == head_checksum(&head)).then(|| stage_of(head.stage))
-}
-
-fn stage_of(number: u32) -> Stage {
-    match number {
-        0 => Stage::Receiving,
-        1 => Stage::Placing,
-        _ => Stage::Done,
-    }
-}
-
-fn head_checksum(head: &Head) -> u32 {
-    crc32c::crc32c(Head { checksum: 0, ..*head }.as_bytes())
 }

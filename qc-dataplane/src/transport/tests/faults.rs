@@ -122,13 +122,12 @@ fn a_silent_receiver_is_given_up_and_holds_nobody_up() {
 fn who_was_given_up_and_comes_back_after_the_end_gets_what_it_lacks() {
     let dir = temporary();
     let (mut sim, bytes) = sim(dir.path(), 3, 3_000_000, None, Path1::default(), 3);
-    for _ in 0..40 {
+    while sim.receivers[2].as_ref().unwrap().progress().is_none_or(|p| p.0 < 500) {
         sim.step();
     }
     let mut gone = sim.receivers[2].take().unwrap();
     gone.pause().unwrap();
     let had = gone.progress().unwrap().0;
-    assert!((200..2_000).contains(&had), "{had}");
     drop(gone);
     sim.run(70_000);
     let sent = sim.sender.as_ref().unwrap().counters().chunks;

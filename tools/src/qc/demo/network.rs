@@ -143,7 +143,7 @@ mod tests {
     /// The example is what is printed for Fig. 1, below its own words.
     #[test]
     fn the_example_is_this_one() {
-        let topology = Topology::read("fig1.toml", super::super::FIG1.to_vec(), None).unwrap();
+        let topology = Topology::read("fig1.toml", super::super::plan::FIG1.to_vec(), None).unwrap();
         let network = Network::new(&topology, 400_000_000, 4_000_000);
         let example = include_str!("../../../../examples/wan.toml");
         let tables: String =

@@ -12,9 +12,9 @@ use valecast_qc_dataplane::control::{Ended, Progress, TransferState, TransferSta
 use valecast_qc_dataplane::endpoint::EndpointError;
 use valecast_qc_dataplane::endpoint::clock::random;
 use valecast_qc_dataplane::endpoint::local::LocalSite;
-use valecast_qc_dataplane::endpoint::send::Cut;
 use valecast_qc_dataplane::endpoint::send::job::{Job, JobEnd, Parcel};
 
+use super::SendArgs;
 use super::screen::word;
 use crate::ctl::print;
 use crate::qc::site::{Failed, INTERRUPTED};
@@ -25,13 +25,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const MOST: usize = 256;
 
 /// Serves until told to stop.
-pub fn serve(
-    site: &LocalSite,
-    root: &Path,
-    cut: Cut,
-    json: bool,
-    stop: &Arc<AtomicBool>,
-) -> Result<u8, Failed> {
+pub fn serve(args: &SendArgs, site: &LocalSite, root: &Path, stop: &Arc<AtomicBool>) -> Result<u8, Failed> {
     let root = std::fs::canonicalize(root).map_err(|e| Failed::new(format!("{}: {e}", root.display())))?;
     if !root.is_dir() {
         return Err(Failed::usage(format!("{} is no directory", root.display())));
@@ -50,9 +44,9 @@ pub fn serve(
                     if jobs.len() >= MOST || jobs.contains_key(&status.id) {
                         continue;
                     }
-                    let (site, root, stop) = (site.clone(), root.clone(), stop.clone());
+                    let (args, site, root, stop) = (args.clone(), site.clone(), root.clone(), stop.clone());
                     let id = status.id;
-                    let work = move || one(&site, &root, &path, cut, &status, json, stop);
+                    let work = move || one(&args, &site, &root, &path, &status, stop);
                     jobs.insert(id, std::thread::Builder::new().name(format!("transfer-{id}")).spawn(work)?);
                 }
             }
@@ -83,23 +77,23 @@ fn below(root: &Path, path: &str) -> Result<PathBuf, String> {
 }
 
 fn one(
+    args: &SendArgs,
     site: &LocalSite,
     root: &Path,
     path: &str,
-    cut: Cut,
     status: &TransferStatus,
-    json: bool,
     stop: Arc<AtomicBool>,
 ) {
     let id = status.id;
     let tell = |event: &str, why: Option<String>| {
-        print(&if json {
+        print(&if args.json {
             format!("{}\n", json!({"event": event, "id": id, "path": path, "why": why}))
         } else {
             format!("transfer {id}: {path}: {event}{}\n", why.map(|w| format!(": {w}")).unwrap_or_default())
         });
     };
-    let parcel = below(root, path).and_then(|real| Parcel::open(&real, cut).map_err(|e| e.to_string()));
+    let parcel =
+        below(root, path).and_then(|real| Parcel::open(&real, args.cut()).map_err(|e| e.to_string()));
     let parcel = parcel.and_then(|parcel| match parcel.bytes() == status.bytes {
         true => Ok(parcel),
         false => Err(format!("{path:?} has {} bytes, {} were asked for", parcel.bytes(), status.bytes)),
@@ -113,7 +107,9 @@ fn one(
         }
     };
     tell("begun", None);
-    match Job::new(site.clone(), id, parcel, stop).and_then(|job| job.run(&mut |_| {})) {
+    let job = Job::new(site.clone(), id, parcel, stop);
+    let job = job.map(|job| job.patience(args.patience).silence(args.silence));
+    match job.and_then(|job| job.run(&mut |_| {})) {
         Ok(JobEnd::Over(status)) => {
             let event =
                 if status.state == TransferState::Done { "done".to_owned() } else { word(&status.state) };

@@ -11,6 +11,7 @@ pub mod forge;
 pub mod guests;
 mod load;
 mod netns;
+pub mod process;
 pub mod qc;
 
 use std::fs::OpenOptions;

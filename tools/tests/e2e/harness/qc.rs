@@ -3,16 +3,16 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use valecast_switch::api::client::ask;
 
 use super::daemon::unbalanced;
+pub use super::process::{Running, Small, Terminal};
 use super::{Daemon, wait_for};
 
 const VALECAST: &str = env!("CARGO_BIN_EXE_valecast");
@@ -74,87 +74,6 @@ pub struct Sites {
     dir: TempDir,
     /// More in the environment of all processes.
     env: Vec<(&'static str, String)>,
-}
-
-/// A process of the test's, killed when the value goes. What it says is in files.
-pub struct Running {
-    child: Child,
-    out: PathBuf,
-    err: PathBuf,
-}
-
-impl Running {
-    #[track_caller]
-    fn start_with(words: &[&str], dir: &Path, more: impl FnOnce(&mut Command)) -> Self {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let n = COUNT.fetch_add(1, Ordering::Relaxed);
-        let file = |end: &str| dir.join(format!("{}-{n}.{end}", words.get(1).unwrap_or(&"")));
-        let (out, err) = (file("out"), file("err"));
-        let mut command = Command::new(VALECAST);
-        command.args(words).stdin(Stdio::null());
-        command
-            .stdout(fs::File::create(&out).expect("a file"))
-            .stderr(fs::File::create(&err).expect("a file"));
-        more(&mut command);
-        let child = command.spawn().unwrap_or_else(|e| panic!("{VALECAST} {words:?}: {e}"));
-        Self { child, out, err }
-    }
-
-    /// How it ended, if it has.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("wait")
-    }
-
-    /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id() as i32), signal).expect("kill");
-    }
-
-    /// Whether a signal that was sent is not waiting any more to be looked at.
-    pub fn has_taken(&self, signal: Signal) -> bool {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let mask = status.lines().find_map(|l| l.strip_prefix("ShdPnd:")).map(str::trim).unwrap_or_default();
-        u64::from_str_radix(mask, 16).is_ok_and(|mask| mask & (1 << (signal as i32 - 1)) == 0)
-    }
-
-    /// SIGKILL, and it is gone.
-    pub fn kill(mut self) -> String {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        self.said()
-    }
-
-    /// All that it has said.
-    pub fn said(&self) -> String {
-        let read = |p: &Path| fs::read_to_string(p).unwrap_or_default();
-        format!("{}{}", read(&self.out), read(&self.err))
-    }
-
-    /// What it has printed to its standard output.
-    pub fn printed(&self) -> String {
-        fs::read_to_string(&self.out).unwrap_or_default()
-    }
-
-    /// Waits for its end; returns its exit status and what it said.
-    #[track_caller]
-    pub fn end(mut self, patience: Duration) -> (i32, String) {
-        let status =
-            super::wait_long(&format!("the end of a process that said:\n{}", self.said()), patience, || {
-                self.ended()
-            });
-        (status.code().unwrap_or(-1), self.said())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("---- {} ----\n{}", self.err.display(), self.said());
-        }
-    }
 }
 
 fn port(to: &str) -> String {
@@ -290,7 +209,7 @@ impl Sites {
     pub fn send_on(&self, terminal: &Terminal, from: &str, file: &Path, to: &str) -> Running {
         let (file, socket) = (file.display().to_string(), self.socket(from).display().to_string());
         let words = ["qc", "send", &file, "--to", to, "--wait", "--socket", &socket];
-        let end = terminal.end.try_clone().expect("a descriptor");
+        let end = terminal.end();
         Running::start_with(&words, self.dir.path(), |command| {
             command.stderr(end).env("TERM", "xterm");
         })
@@ -440,53 +359,6 @@ impl Sites {
                 (!list.iter().any(of_tree)).then_some(())
             });
         }
-    }
-}
-
-/// A terminal of 120 columns, and what was drawn on it.
-pub struct Terminal {
-    end: std::os::fd::OwnedFd,
-    reader: std::thread::JoinHandle<Vec<u8>>,
-}
-
-impl Terminal {
-    /// Opens one.
-    pub fn open() -> Self {
-        let size = nix::pty::Winsize { ws_row: 30, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = nix::pty::openpty(&size, None).expect("a terminal");
-        let mut from = fs::File::from(pair.master);
-        let reader = std::thread::spawn(move || {
-            let mut all = Vec::new();
-            // It ends with an error when nobody has the other end any more.
-            let _ = std::io::Read::read_to_end(&mut from, &mut all);
-            all
-        });
-        Self { end: pair.slave, reader }
-    }
-
-    /// All that was drawn; nobody may have it open any more.
-    pub fn drawn(self) -> String {
-        drop(self.end);
-        String::from_utf8_lossy(&self.reader.join().expect("the reader")).into_owned()
-    }
-}
-
-/// A small file system in memory, until the value goes.
-pub struct Small<'a>(&'a Path);
-
-impl<'a> Small<'a> {
-    /// Mounts one there; needs root.
-    pub fn mount(at: &'a Path, size: &str) -> Self {
-        let option = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &option, "tmpfs"]).arg(at).status();
-        assert!(mounted.expect("mount").success());
-        Self(at)
-    }
-}
-
-impl Drop for Small<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
     }
 }
 

@@ -1,0 +1,132 @@
+//! The links of a site: sends and takes their probes, and judges by these. Looks after the rest of the switch on the way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use valecast_ring::client::{AttachOptions, Link, Port as RingPort, RxRing, TxRing};
+
+use super::agent::{Shared, State, blocking};
+use super::probe::{self, News, Probe, Read, Sent, Turn};
+
+/// How often a probe is sent, and those of others are looked for.
+const LOOK: Duration = Duration::from_millis(60);
+/// Looks in a time of [`probe::EVERY`]: a link that loses every other frame is seldom silent for one.
+const LOOKS: u32 = 5;
+/// Probes at once while a link is in doubt: losses in a row are counted in frames, so the more frames, the sooner they end.
+const IN_DOUBT: usize = 8;
+
+/// An attached port.
+type Rings = (Link, Vec<TxRing>, Vec<RxRing>);
+
+/// Probes the links and looks after the receiver, for ever.
+pub(super) async fn watch_links(shared: &Arc<Shared>) {
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut port: Option<Rings> = None;
+    let mut sequence: u32 = 0;
+    for look in 0u32.. {
+        ticks.tick().await;
+        if port.as_ref().is_none_or(|p| !p.0.is_alive()) {
+            port = blocking(shared, |s| {
+                let want = AttachOptions::default();
+                let port =
+                    RingPort::attach(&s.attach_socket(), probe::PORT, &want).map_err(|e| e.to_string())?;
+                Ok(port.split())
+            })
+            .await
+            .inspect_err(|e| tracing::debug!(site = shared.site.name, "links cannot be probed: {e}"))
+            .ok();
+        }
+        if let Some(port) = &mut port {
+            hear(shared, port, sequence);
+            sequence = sequence.wrapping_add(1);
+            speak(shared, port, sequence);
+        }
+        if look % LOOKS != LOOKS - 1 {
+            continue;
+        }
+        judge(shared);
+        let receives = blocking(shared, Shared::look_after).await.unwrap_or(false);
+        let before = std::mem::replace(&mut shared.lock().receives, receives);
+        if before != receives {
+            shared.news.notify_one();
+        }
+    }
+}
+
+fn hear(shared: &Shared, (_, _, rings): &mut Rings, sequence: u32) {
+    let mut state = shared.lock();
+    let State { watches, probe_keys, .. } = &mut *state;
+    let name = &shared.site.name;
+    for rx in rings {
+        let n = rx.pending();
+        for i in 0..n {
+            let Some(read) = Probe::read(rx.frame(i).data, probe_keys) else { continue };
+            let (Read::Probe(number, _) | Read::Forged(number)) = &read;
+            let link = usize::from(*number);
+            let (Some(own), Some(watch)) = (shared.site.links.get(link), watches.get_mut(link)) else {
+                continue;
+            };
+            let (port, to) = (&own.port, &own.to);
+            let Read::Probe(_, probe) = &read else {
+                watch.forged += 1;
+                if watch.forged == 1 {
+                    tracing::warn!(
+                        site = name,
+                        port,
+                        "probes come in that are forged, or of another controller's site"
+                    );
+                }
+                continue;
+            };
+            let this = Sent { site: name.clone(), port: port.clone(), sequence };
+            match watch.hear(&this, to, probe) {
+                None => {}
+                Some(News::Wrong(wrong)) => {
+                    let site = name;
+                    tracing::warn!(
+                        site,
+                        port,
+                        "the link should lead to site {to:?}, at its other end is {wrong:?}"
+                    );
+                }
+                // The controller pairs links by it.
+                Some(News::Peer(_)) => shared.news.notify_one(),
+            }
+        }
+        rx.advance(n);
+        rx.release();
+    }
+}
+
+fn judge(shared: &Shared) {
+    let mut state = shared.lock();
+    let mut changed = false;
+    for (link, watch) in shared.site.links.iter().zip(&mut state.watches) {
+        let Some(turn) = watch.look() else { continue };
+        changed = true;
+        let (site, port, to) = (&shared.site.name, &link.port, &link.to);
+        match turn {
+            Turn::Up => tracing::info!(site, port, to, "link up"),
+            Turn::Down => tracing::warn!(site, port, to, "link down: its probes do not come in, or not out"),
+        }
+    }
+    if changed {
+        shared.news.notify_one();
+    }
+}
+
+fn speak(shared: &Shared, (_, rings, _): &mut Rings, sequence: u32) {
+    let state = shared.lock();
+    for tx in rings {
+        for (number, (link, watch)) in (0..).zip(shared.site.links.iter().zip(&state.watches)) {
+            let this = Sent { site: shared.site.name.clone(), port: link.port.clone(), sequence };
+            let frame = Probe { this, heard: watch.hears().cloned() }.frame(number, &state.probe_keys);
+            for _ in 0..if watch.is_doubted() { IN_DOUBT } else { 1 } {
+                tx.push(&frame);
+            }
+        }
+        tx.publish();
+    }
+}
