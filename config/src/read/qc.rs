@@ -152,10 +152,8 @@ fn links(site: &Site, r: &Reader<'_>, switch: Option<&Switch>, all: &[Site]) {
     }
     let mut ports = Unique::default();
     for (link, reader) in site.links.iter().zip(r.tables("link", &QC_LINK)) {
-        if let Some(at) = reader.at("to") {
-            if link.to == site.name {
-                at.report(format!("site {:?} links to itself", site.name), "expected another site");
-            }
+        if let Some(at) = reader.at("to").filter(|_| link.to == site.name) {
+            at.report(format!("site {:?} links to itself", site.name), "expected another site");
         }
         let Some(at) = reader.at("port").filter(|_| !link.port.is_empty()) else { continue };
         ports.add(link.port.clone(), &format!("port {:?}", link.port), &at);

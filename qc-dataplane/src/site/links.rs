@@ -122,8 +122,9 @@ fn speak(shared: &Shared, (_, rings, _): &mut Rings, sequence: u32) {
     for tx in rings {
         for (number, (link, watch)) in (0..).zip(shared.site.links.iter().zip(&state.watches)) {
             let this = Sent { site: shared.site.name.clone(), port: link.port.clone(), sequence };
-            let frame = Probe { this, heard: watch.hears().cloned() }.frame(number, &state.probe_keys);
-            for _ in 0..if watch.is_doubted() { IN_DOUBT } else { 1 } {
+            let probe = Probe { this, heard: watch.hears().cloned(), doubts: watch.is_doubted() };
+            let frame = probe.frame(number, &state.probe_keys);
+            for _ in 0..if watch.wants_many() { IN_DOUBT } else { 1 } {
                 tx.push(&frame);
             }
         }

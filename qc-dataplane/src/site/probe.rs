@@ -113,6 +113,8 @@ pub struct Probe {
     pub this: Sent,
     /// The frame of the other end that was heard last.
     pub heard: Option<Sent>,
+    /// Whether its sender misses frames, or is not sure of the link yet: the other end is to send more of them.
+    pub doubts: bool,
 }
 
 /// A frame that came in.
@@ -141,6 +143,7 @@ impl Probe {
         // Nobody has an empty name.
         let nobody = Sent { site: String::new(), port: String::new(), sequence: 0 };
         sent(self.heard.as_ref().unwrap_or(&nobody));
+        said.push(self.doubts.into());
         let seal = keys.seal(&said);
         let to = leaving(number);
         let mut frame = [&to.0[..], &FROM.0, &ETHERTYPE, &MAGIC, &[VERSION], &seal, &said[..]].concat();
@@ -174,12 +177,13 @@ impl Probe {
             Some(Sent { site, port, sequence: u32::from_be_bytes(take(4)?.try_into().ok()?) })
         };
         let (this, heard) = (sent()?, sent()?);
+        let doubts = *take(1)?.first()? != 0;
         let said = &said[..said.len() - rest.len()];
         if !keys.is_right(seal, said) {
             return Some(Read::Forged(number));
         }
         let heard = Some(heard).filter(|h| !h.site.is_empty());
-        Some(Read::Probe(number, Self { this, heard }))
+        Some(Read::Probe(number, Self { this, heard, doubts }))
     }
 }
 
@@ -201,6 +205,8 @@ pub struct Watch {
     /// Frames with a wrong seal.
     pub forged: u64,
     last: Option<Sent>,
+    /// The other end is in doubt.
+    asked: bool,
     wrong: Option<String>,
 }
 
@@ -229,10 +235,17 @@ impl Watch {
         self.up
     }
 
-    /// Whether its state may be about to change: more frames tell sooner and surer, also where many in a row are lost.
+    /// Whether its state may be about to change: more frames tell sooner and surer, also where many in a row are lost. Losses
+    /// in a row are counted in frames, so the more there are, the sooner they end.
     #[must_use]
     pub fn is_doubted(&self) -> bool {
         !self.up || self.against > 0
+    }
+
+    /// Whether many frames are to be sent: this end or the other is in doubt.
+    #[must_use]
+    pub fn wants_many(&self) -> bool {
+        self.is_doubted() || self.asked
     }
 
     /// The frame of the other end that came in last, if frames come in; it may not hear us.
@@ -263,6 +276,7 @@ impl Watch {
             return None;
         }
         self.heard = true;
+        self.asked = probe.doubts;
         self.answered |= answered;
         self.wrong = None;
         let before = self.last.replace(probe.this.clone());

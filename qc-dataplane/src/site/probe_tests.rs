@@ -10,7 +10,7 @@ fn sent(site: &str, port: &str, sequence: u32) -> Sent {
 
 /// Of site b, by its port `to-a`; what it heard of a's port `to-b`.
 fn probe(sequence: u32, heard: Option<u32>) -> Probe {
-    Probe { this: sent("b", "to-a", sequence), heard: heard.map(|n| sent("a", "to-b", n)) }
+    Probe { this: sent("b", "to-a", sequence), heard: heard.map(|n| sent("a", "to-b", n)), doubts: false }
 }
 
 fn own(sequence: u32) -> Sent {
@@ -54,9 +54,27 @@ fn a_link_goes_up_and_down_by_three() {
 }
 
 #[test]
+fn who_misses_frames_is_sent_many() {
+    let mut w = Watch::default();
+    for n in 1..=3 {
+        w.hear(&own(n), "b", &probe(n, Some(n)));
+        w.look();
+    }
+    assert!(w.is_up() && !w.wants_many());
+    let asks = |n, doubts| Probe { doubts, ..probe(n, Some(n)) };
+    w.hear(&own(4), "b", &asks(4, true));
+    assert!(w.wants_many() && !w.is_doubted());
+    w.hear(&own(5), "b", &asks(5, false));
+    assert!(!w.wants_many());
+    w.look();
+    w.look();
+    assert!(w.is_up() && w.is_doubted() && w.wants_many());
+}
+
+#[test]
 fn a_wrong_neighbour_is_named_once_and_does_not_count() {
     let mut w = Watch::default();
-    let of = |site: &str| Probe { this: sent(site, "p", 1), heard: Some(own(1)) };
+    let of = |site: &str| Probe { this: sent(site, "p", 1), heard: Some(own(1)), doubts: false };
     assert_eq!(w.hear(&own(1), "b", &of("c")), Some(News::Wrong("c".into())));
     assert_eq!(w.hear(&own(1), "b", &of("c")), None);
     assert_eq!(w.hear(&own(1), "b", &of("d")), Some(News::Wrong("d".into())));
@@ -66,7 +84,7 @@ fn a_wrong_neighbour_is_named_once_and_does_not_count() {
 #[test]
 fn the_port_at_the_other_end_is_told_when_it_changes() {
     let mut w = Watch::default();
-    let by = |port: &str| Probe { this: sent("b", port, 1), heard: Some(own(1)) };
+    let by = |port: &str| Probe { this: sent("b", port, 1), heard: Some(own(1)), doubts: false };
     assert_eq!(w.hear(&own(1), "b", &by("x")), Some(News::Peer("x".into())));
     assert_eq!(w.hear(&own(1), "b", &by("x")), None);
     assert_eq!(w.hear(&own(1), "b", &by("y")), Some(News::Peer("y".into())));
@@ -101,7 +119,11 @@ fn what_was_recorded_does_not_count_again() {
     for heard in [sent("a", "to-c", 1), sent("x", "to-b", 1), own(2)] {
         let mut w = Watch::default();
         for _ in 0..9 {
-            w.hear(&own(1), "b", &Probe { this: sent("b", "to-a", 1), heard: Some(heard.clone()) });
+            w.hear(
+                &own(1),
+                "b",
+                &Probe { this: sent("b", "to-a", 1), heard: Some(heard.clone()), doubts: false },
+            );
             w.look();
         }
         assert!(!w.is_up(), "{heard:?}");
@@ -147,7 +169,7 @@ proptest! {
     fn frames_are_read_back(site in "[a-z]{1,63}", port in "[a-z]{1,63}", sequence: u32, heard: bool, key: bool, link in 0u16..1000) {
         let keys = if key { keys("7f") } else { Keys::default() };
         let this = sent(&site, &port, sequence);
-        let probe = Probe { heard: heard.then(|| this.clone()), this };
+        let probe = Probe { heard: heard.then(|| this.clone()), this, doubts: key };
         let mut frame = probe.frame(link, &keys);
         prop_assert!(frame.len() >= 60 && frame.len() <= 1514);
         frame[..6].copy_from_slice(&arrived(link).0);

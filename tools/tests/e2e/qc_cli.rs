@@ -79,7 +79,7 @@ fn receivers_that_are_missing_are_waited_for_and_named() {
 #[test]
 fn ctrl_c_pauses_and_resume_finishes() {
     let mut sites = pair();
-    let bytes = 12_000_000;
+    let bytes = 24_000_000;
     let file = sites.file("data", bytes);
     let _receiver = sites.recv("t1", &sites.folder("t1"));
     let send = sites.send("S", &file, "t1", &[]);
@@ -173,7 +173,7 @@ fn what_is_submitted_is_sent_by_who_serves_it_and_received_once() {
 #[test]
 fn bars_are_drawn_on_a_terminal_only() {
     let sites = fork();
-    let file = sites.file("data", 12_000_000);
+    let file = sites.file("data", 24_000_000);
     let receivers = ["t1", "t2"].map(|t| sites.recv(t, &sites.folder(t)));
     let terminal = Terminal::open();
     let send = sites.send_on(&terminal, "S", &file, "t1,t2");
@@ -187,7 +187,7 @@ fn bars_are_drawn_on_a_terminal_only() {
                 .any(|l| l.contains(t) && l.contains("[=") && l.contains('%') && has(l))
         };
         assert!(
-            of(&|l| l.contains(" of 11.44 MiB, ") && l.contains("iB/s, ") && l.contains(" left")),
+            of(&|l| l.contains(" of 22.89 MiB, ") && l.contains("iB/s, ") && l.contains(" left")),
             "{drawn}"
         );
     }

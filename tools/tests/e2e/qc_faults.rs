@@ -142,7 +142,7 @@ fn a_receiver_is_killed_ten_times_and_the_other_does_not_notice() {
 #[test]
 fn a_sender_is_killed_and_its_transfer_goes_on_where_it_was() {
     let Transfer { sites, file, send, receivers: _receivers, .. } =
-        Transfer::quarter(&fork(), 12_000_000, &[]);
+        Transfer::quarter(&fork(), 24_000_000, &[]);
     send.kill();
     let stalled = sites.wait_state("stalled");
     sites.assert_clean();
@@ -153,7 +153,7 @@ fn a_sender_is_killed_and_its_transfer_goes_on_where_it_was() {
 
 #[test]
 fn the_controller_is_killed_while_data_flows() {
-    let mut transfer = Transfer::quarter(&fork(), 12_000_000, &[]);
+    let mut transfer = Transfer::quarter(&fork(), 24_000_000, &[]);
     transfer.sites.kill_controller();
     // Trees stay: all arrives though nobody is in control.
     for t in ["t1", "t2"] {
@@ -189,7 +189,7 @@ fn the_controller_is_killed_while_trees_are_installed() {
 fn a_link_is_down_for_five_seconds() {
     let links =
         [link("S", "a", "60Mbit/s").via("wire"), link("a", "t1", "60Mbit/s"), link("a", "t2", "60Mbit/s")];
-    let transfer = Transfer::quarter(&links, 12_000_000, &[]);
+    let transfer = Transfer::quarter(&links, 24_000_000, &[]);
     transfer.sites.cut("S", "a");
     let waiting = transfer.sites.wait_state("waiting");
     let why = waiting["why"].as_str().unwrap_or_default().to_owned();
@@ -201,7 +201,7 @@ fn a_link_is_down_for_five_seconds() {
 
 #[test]
 fn a_link_is_down_for_good_and_another_way_is_found() {
-    let transfer = Transfer::quarter(&diamond(), 12_000_000, &["--scheme", "single"]);
+    let transfer = Transfer::quarter(&diamond(), 24_000_000, &["--scheme", "single"]);
     let running = transfer.sites.wait_state("running");
     let links = running["trees"][0]["links"].as_array().cloned().unwrap_or_default();
     let by =
@@ -320,7 +320,7 @@ fn the_clock_jumps_forward_and_back() {
         ("NO_FAKE_STAT", "1".to_owned()),
     ];
     let sites = Sites::start_with(&[link("S", "t1", "60Mbit/s")], env.to_vec());
-    let bytes = 6_000_000;
+    let bytes = 24_000_000;
     let _receiver = sites.recv("t1", &sites.folder("t1"));
     for (n, hours, from, to) in [(1, 1, 3_500_000, 3_700_000), (2, -1, -7_300_000, -7_100_000)] {
         let name = format!("data{n}");
@@ -350,7 +350,7 @@ fn the_clock_jumps_forward_and_back() {
 #[test]
 fn a_receiver_that_was_given_up_comes_back() {
     let sites = Sites::start(&fork());
-    let bytes = 12_000_000;
+    let bytes = 24_000_000;
     let file = sites.file("data", bytes);
     let receiver = sites.recv("t1", &sites.folder("t1"));
     let send = sites.send("S", &file, "t1,t2", &["--silence", "1s"]);

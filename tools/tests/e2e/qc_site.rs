@@ -120,6 +120,14 @@ impl Daemon {
         self.run.join(format!("{site}.qc.sock"))
     }
 
+    /// The exit status of `valecast ctl`, and what it said.
+    fn ctl(&self, switch: &str, words: &[&str]) -> (i32, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_valecast"));
+        command.arg("ctl").args(words).arg("--socket").arg(self.run.join(format!("{switch}.sock")));
+        let out = command.output().expect("run valecast ctl");
+        (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&out.stderr).into_owned())
+    }
+
     fn groups(&self, switch: &str) -> Vec<String> {
         let socket = self.run.join(format!("{switch}.sock"));
         let answer = ask(&socket, "GET", &format!("/v1/switches/{switch}/groups"));
@@ -177,6 +185,15 @@ fn a_site_that_is_killed_comes_back_and_gets_its_trees_again() {
     let news = ask(&daemon.socket("b"), "GET", "/v1/incoming");
     assert_eq!(news["trees"][0]["tree"], 9);
     let session = controller.report("b", |_| true)["session"].clone();
+    // Somebody meddles: a link's port is kept, and who needs it is said; a group that is taken away is put back.
+    let (code, said) = daemon.ctl("b", &["detach", "to-a"]);
+    assert!(
+        code == 1 && said.contains("site \"b\", whose link to \"a\" it is: take that [[qc.site.link]] out"),
+        "{said}"
+    );
+    let (code, said) = daemon.ctl("b", &["group-del", "qc-9"]);
+    assert_eq!(code, 0, "{said}");
+    wait_for("the group to be put back", || daemon.groups("b").contains(&"qc-9".to_owned()).then_some(()));
 
     daemon.child.kill().unwrap();
     daemon.child.wait().unwrap();
