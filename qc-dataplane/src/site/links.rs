@@ -70,14 +70,7 @@ fn hear(shared: &Shared, (_, _, rings): &mut Rings, sequence: u32) {
             };
             let (port, to) = (&own.port, &own.to);
             let Read::Probe(_, probe) = &read else {
-                watch.forged += 1;
-                if watch.forged == 1 {
-                    tracing::warn!(
-                        site = name,
-                        port,
-                        "probes come in that are forged, or of another controller's site"
-                    );
-                }
+                watch.hear_forged();
                 continue;
             };
             let this = Sent { site: name.clone(), port: port.clone(), sequence };
@@ -104,9 +97,13 @@ fn judge(shared: &Shared) {
     let mut state = shared.lock();
     let mut changed = false;
     for (link, watch) in shared.site.links.iter().zip(&mut state.watches) {
-        let Some(turn) = watch.look() else { continue };
-        changed = true;
         let (site, port, to) = (&shared.site.name, &link.port, &link.to);
+        let turn = watch.look();
+        if watch.is_strange() {
+            tracing::warn!(site, port, "probes come in that are forged, or of another controller's site");
+        }
+        let Some(turn) = turn else { continue };
+        changed = true;
         match turn {
             Turn::Up => tracing::info!(site, port, to, "link up"),
             Turn::Down => tracing::warn!(site, port, to, "link down: its probes do not come in, or not out"),

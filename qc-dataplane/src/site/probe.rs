@@ -28,6 +28,8 @@ pub const FROM: Mac = Mac([0x02, 0xff, 0xff, 0xff, 0, 0]);
 pub const EVERY: std::time::Duration = std::time::Duration::from_millis(300);
 /// How many times in a row change a link's state.
 const IN_A_ROW: u8 = 3;
+/// Looks in a row with frames whose seals are wrong before that is worth a word.
+const STRANGE: u8 = 10;
 /// How many of our frames may have gone out since the one that an answer names: a few seconds' worth.
 pub const FRESH: u32 = 64;
 
@@ -180,7 +182,8 @@ impl Probe {
         let doubts = *take(1)?.first()? != 0;
         let said = &said[..said.len() - rest.len()];
         if !keys.is_right(seal, said) {
-            return Some(Read::Forged(number));
+            // Without a seal it is of a site that has no plan yet, which is nobody's fault, and does not count.
+            return seal.iter().any(|b| *b != 0).then_some(Read::Forged(number));
         }
         let heard = Some(heard).filter(|h| !h.site.is_empty());
         Some(Read::Probe(number, Self { this, heard, doubts }))
@@ -204,6 +207,8 @@ pub struct Watch {
     pub lost: u64,
     /// Frames with a wrong seal.
     pub forged: u64,
+    /// Whether some came since the last look, and in how many looks in a row.
+    strange: (bool, u8),
     last: Option<Sent>,
     /// The other end is in doubt.
     asked: bool,
@@ -284,12 +289,25 @@ impl Watch {
         news.then(|| News::Peer(probe.this.port.clone()))
     }
 
+    /// A frame with a wrong seal came in.
+    pub fn hear_forged(&mut self) {
+        self.forged += 1;
+        self.strange.0 = true;
+    }
+
+    /// Whether frames with wrong seals have now come in for so long that the sites have not just got another key. Once.
+    #[must_use]
+    pub fn is_strange(&self) -> bool {
+        self.strange.1 == STRANGE
+    }
+
     /// A time of [`EVERY`] is over.
     pub fn look(&mut self) -> Option<Turn> {
         let good = self.heard && self.answered;
         self.silent = if self.heard { 0 } else { self.silent.saturating_add(1) };
         self.unanswered = if self.answered { 0 } else { self.unanswered.saturating_add(1) };
         self.lost += u64::from(self.up && !self.heard);
+        self.strange = (false, if self.strange.0 { self.strange.1.saturating_add(1) } else { 0 });
         (self.heard, self.answered) = (false, false);
         if good == self.up {
             self.against = 0;

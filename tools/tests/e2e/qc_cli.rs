@@ -138,9 +138,9 @@ fn what_is_submitted_is_sent_by_who_serves_it_and_received_once() {
             ["submit", "--controller", &controller, "--from", "S", "--to", "t1", "--path", path, "--bytes"];
         let out = qc(&[&words[..], &[bytes]].concat());
         assert!(out.status.success(), "{out:?}");
-        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+        String::from_utf8_lossy(&out.stdout).trim().parse::<u64>().expect("the transfer's number")
     };
-    assert_eq!(submit("data", "400000"), "1");
+    assert_eq!(submit("data", "400000"), 1);
     let (code, said) = once.end(PATIENCE);
     assert!(code == 0 && said.contains("data from S: here"), "{code}: {said}");
     assert_same(&root.join("data"), &sites.folder("t1").join("data"));
@@ -153,7 +153,7 @@ fn what_is_submitted_is_sent_by_who_serves_it_and_received_once() {
     {
         let id = submit(path, bytes);
         let over = wait_for("its end", || {
-            sites.transfers().into_iter().find(|t| t["id"].to_string() == id && t["state"] == "partial")
+            sites.transfers().into_iter().find(|t| t["id"] == id && t["state"] == "partial")
         });
         let said = over["why"].as_str().unwrap_or_default();
         assert!(said.contains("the sender: ") && said.contains(why), "{said}");

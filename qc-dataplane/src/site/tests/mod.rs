@@ -321,7 +321,7 @@ fn what_somebody_takes_out_of_the_switch_is_put_back() {
     let whole =
         || wait_for("all to be there again", || (["a", "b"].map(|s| rig.names(s)) == had).then_some(()));
     let with = |site: &str, f: &dyn Fn(&mut valecast_switch::switch::Switch)| {
-        rig.daemon.with(site, |s| f(s)).unwrap()
+        rig.daemon.with(site, |s| f(s)).unwrap();
     };
     // The probes' group, a tree's, and a port with the static entries that lead to it.
     with("b", &|s| ["qc-link-0", "qc-1"].iter().for_each(|g| s.remove_group(g).unwrap()));

@@ -138,7 +138,7 @@ fn who_was_given_up_and_comes_back_after_the_end_gets_what_it_lacks() {
         for _ in 0..ms {
             let (told, mut out) = (sim.told(), Vec::new());
             sim.sender.as_mut().unwrap().call(told, &mut |f| out.push(f.to_vec()));
-            out.iter().for_each(|f| sim.to_all(f));
+            out.iter().for_each(|f| sim.send_all(f));
             sim.step();
         }
     };

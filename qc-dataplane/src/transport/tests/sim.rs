@@ -166,7 +166,7 @@ impl Sim {
     }
 
     /// A frame of the tree goes out.
-    pub fn to_all(&mut self, frame: &[u8]) {
+    pub fn send_all(&mut self, frame: &[u8]) {
         for i in 0..self.receivers.len() as u32 {
             self.pass(self.paths[i as usize], i, i, frame);
         }
@@ -209,7 +209,7 @@ impl Sim {
                 if self.root_loss > 0.0 && unit(&mut self.rng) <= self.root_loss {
                     continue;
                 }
-                self.to_all(&f);
+                self.send_all(&f);
             } else {
                 let i = (0..self.receivers.len() as u32)
                     .find(|i| f[..6] == receiver_address(1, *i as u16 + 1).0)

@@ -1,7 +1,7 @@
 //! `valecast qc demo`: a whole WAN in one process, without root: a switch and a site for each node of a network, joined by
 //! patches of limited capacity, a controller, a sender and receivers with real files; and what becomes of a transfer.
 //!
-//! - [`plan`]: what is to be sent over which network; [`network`]: that as the configuration of one daemon;
+//! - [`mod@plan`]: what is to be sent over which network; [`network`]: that as the configuration of one daemon;
 //! - [`live`]: what stands on the switches, and the transfer; `picture`: what is drawn meanwhile;
 //! - [`files`]: the file, and whether all have it; [`outcome`]: what is said at the end.
 
