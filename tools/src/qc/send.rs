@@ -31,8 +31,8 @@ Someone has to receive at each site: `valecast qc recv --dir DIR`.
 With --wait, this process sends and shows how far each receiver is. Without, a process in the background does, and this one
 ends as soon as the controller has accepted the transfer; `valecast qc status ID` shows how far it is.
 
-Ctrl-C pauses the transfer, and so does SIGTERM; it goes on where it was with --resume ID. A file that was changed
-meanwhile is another transfer.
+Ctrl-C pauses the transfer, and so does SIGTERM; it goes on where it was with --resume ID. A second Ctrl-C ends at once, and
+leaves it to the controller to find out. A file that was changed meanwhile is another transfer.
 
 Receivers that cannot be reached, or where nobody receives, are waited for. Once all others have ended, that goes on for
 --patience; then the transfer ends without them. A controller that does not answer is asked again for as long, before the
