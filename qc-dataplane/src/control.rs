@@ -319,6 +319,9 @@ pub struct Progress {
     pub session: u64,
     /// Each tree that it sends by.
     pub trees: Vec<TreeProgress>,
+    /// Receivers that have said that they have it all, also those whose tree has been taken away since.
+    #[serde(default)]
+    pub verified: Vec<String>,
     /// It ends: all is said and done on all trees, or it stops for this reason.
     #[serde(default)]
     pub ended: Option<Ended>,

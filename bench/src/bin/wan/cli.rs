@@ -29,8 +29,8 @@ pub struct Args {
     /// The network: a built-in name or a file. Programs other than Valecast need it to be a tree.
     #[arg(long, value_name = "FILE|NAME", default_value = "examples/fig1-topology.toml")]
     pub topology: String,
-    /// Capacities are this part of the topology's: 0.1 makes 10 Gbit/s 1 Gbit/s.
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.1)]
+    /// Capacities are this part of the topology's: 0.05 makes 10 Gbit/s 500 Mbit/s, which two cores carry.
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.05)]
     pub scale: f64,
     /// The site that sends.
     #[arg(long, value_name = "SITE", default_value = "S")]
@@ -59,6 +59,9 @@ pub struct Args {
     /// Part many: capacities are this part of the topology's. Faster than the machine: it is not the links that it waits for.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub many_scale: f64,
+    /// Part many, large transfers: the same. A hundred at once need all of their machine where links are faster.
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.2)]
+    pub large_scale: f64,
     /// Part many: small transfers of 1 MB.
     #[arg(long, default_value_t = 10_000)]
     pub small: usize,

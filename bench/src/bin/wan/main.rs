@@ -157,13 +157,15 @@ fn over_geant(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Resu
 }
 
 fn very_many(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<Told, Trouble> {
-    let net = Net::find(&args.topology, args.many_scale)?;
     let small = many::Task { name: "small", transfers: args.small, bytes: 1_000_000, at_once: 32 };
     let large = many::Task { name: "large", transfers: args.large, bytes: 20_000_000, at_once: args.large };
     let mut outcomes = Vec::new();
-    for task in [small, large].into_iter().filter(|t| t.transfers > 0) {
-        let work = work.join(task.name);
-        outcomes.push(many::run(&net, task, release, &work, stop)?);
+    let tasks = [(small, args.many_scale), (large, args.large_scale)];
+    for (task, scale) in tasks.into_iter().filter(|(t, _)| t.transfers > 0) {
+        let (net, work) = (Net::find(&args.topology, scale)?, work.join(task.name));
+        let outcome = many::run(&net, task, release, &work, stop)?;
+        eprint!("{}", many::text(&outcome));
+        outcomes.push(outcome);
         std::fs::remove_dir_all(&work)?;
     }
     let text: String = outcomes.iter().map(many::text).collect();

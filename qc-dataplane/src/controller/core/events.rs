@@ -5,7 +5,8 @@ use super::site::{SILENCE, Site};
 use super::transfer::{Transfer, is_name};
 use super::{Core, MOST_OPEN, MOST_SITES, Now, Refusal, scheme};
 use crate::control::{
-    Created, Ended, LinkReport, NewTransfer, Progress, ReceiverState, SiteReport, TransferState,
+    Created, Ended, LinkReport, NewTransfer, Progress, ReceiverState, ReceiverStatus, SiteReport,
+    TransferState,
 };
 use crate::plan::Scheme;
 
@@ -259,6 +260,12 @@ impl Core {
                 return invalid(message);
             }
         }
+        if let Some(name) = progress.verified.iter().find(|v| !t.receivers.iter().any(|r| r.site == **v)) {
+            return invalid(format!(
+                "`verified` names {:?}, which is no receiver of transfer {id}",
+                shown(name)
+            ));
+        }
         let Some(t) = self.transfers.get_mut(&id) else { return Ok(()) };
         t.session = Some(progress.session);
         t.heard = now.ms;
@@ -318,6 +325,16 @@ impl Core {
                     own.seconds = Some((i128::from(now.ms) - t.created).max(0) as f64 / 1e3);
                 }
             }
+        }
+        // Of trees that were taken away before this was heard, the names are all that is left.
+        for site in &progress.verified {
+            let open = |r: &&mut ReceiverStatus| r.site == *site && r.state != ReceiverState::Verified;
+            let Some(own) = t.receivers.iter_mut().find(open) else { continue };
+            (own.state, own.why, own.have) = (ReceiverState::Verified, None, t.bytes);
+            own.seconds = Some((i128::from(now.ms) - t.created).max(0) as f64 / 1e3);
+            self.changes.transfers.insert(id);
+            t.version += 1;
+            news = true;
         }
         news
     }

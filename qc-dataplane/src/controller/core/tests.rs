@@ -169,7 +169,7 @@ fn a_silent_sender_stalls_and_another_resumes() {
     let id = w.submit("S", &ALL, GB);
     w.settle();
     w.progress(id, 20, None);
-    let other = Progress { session: 8, trees: vec![], ended: None };
+    let other = Progress { session: 8, trees: vec![], verified: vec![], ended: None };
     assert!(matches!(w.core.progress(w.now, id, &other), Err(Refusal::Conflict(_))));
     w.silent.insert(id);
     w.live(11_000);
@@ -179,11 +179,16 @@ fn a_silent_sender_stalls_and_another_resumes() {
     w.check();
     w.settle();
     assert_eq!(w.state(id), State::Running);
-    let paused = Progress { session: 8, trees: vec![], ended: Some(Ended::Paused) };
+    let paused = Progress { session: 8, trees: vec![], verified: vec![], ended: Some(Ended::Paused) };
     w.core.progress(w.now, id, &paused).unwrap();
     w.check();
     assert_eq!(w.state(id), State::Stalled);
-    let failed = Progress { session: 9, trees: vec![], ended: Some(Ended::Failed("no such\nfile".into())) };
+    let failed = Progress {
+        session: 9,
+        trees: vec![],
+        verified: vec![],
+        ended: Some(Ended::Failed("no such\nfile".into())),
+    };
     w.core.progress(w.now, id, &failed).unwrap();
     w.check();
     assert_eq!((w.state(id), w.why(id)), (State::Partial, "the sender: no such file".into()));
@@ -206,13 +211,41 @@ fn who_lacks_it_is_named() {
         residual: 0,
         receivers: t.receivers.iter().map(|r| at(r)).collect(),
     };
-    let progress =
-        Progress { session: 1, trees: trees.iter().map(tree).collect(), ended: Some(Ended::Complete) };
+    let progress = Progress {
+        session: 1,
+        trees: trees.iter().map(tree).collect(),
+        verified: vec![],
+        ended: Some(Ended::Complete),
+    };
     w.core.progress(w.now, id, &progress).unwrap();
     w.check();
     assert_eq!(w.state(id), State::Partial);
     assert_eq!(w.why(id), "not all receivers have it: t3 (disk full)");
     assert!(matches!(w.core.cancel(w.now, id), Err(Refusal::Conflict(_))));
+}
+
+/// A tree may be taken away between a receiver's last word and the sender's next message.
+#[test]
+fn who_has_it_has_it_also_when_its_tree_is_gone() {
+    let mut w = diamond();
+    let id = w.submit("S", &["t", "u"], GB);
+    w.settle();
+    w.progress(id, 99, None);
+    for other in ["a", "b"] {
+        w.cut.insert(("S".into(), other.into()));
+    }
+    w.settle();
+    assert_eq!((w.state(id), w.core.trees().len()), (State::Waiting, 0));
+    let mut said = Progress { session: 7, trees: vec![], verified: vec!["u".into()], ended: None };
+    w.core.progress(w.now, id, &said).unwrap();
+    w.check();
+    let states = |w: &World| w.core.status(id).unwrap().receivers.iter().map(|r| r.state).collect::<Vec<_>>();
+    assert_eq!(states(&w), [ReceiverState::Receiving, ReceiverState::Verified]);
+    said = Progress { verified: vec!["t".into(), "u".into()], ended: Some(Ended::Complete), ..said };
+    w.core.progress(w.now, id, &said).unwrap();
+    w.check();
+    assert_eq!(w.state(id), State::Done, "{}", w.why(id));
+    assert!(w.core.status(id).unwrap().receivers.iter().all(|r| r.seconds.is_some() && r.have == GB));
 }
 
 #[test]
@@ -406,10 +439,14 @@ fn what_makes_no_sense_is_refused() {
     let wrong = Progress {
         session: 1,
         trees: vec![TreeProgress { tree, residual: 0, receivers: vec![] }],
+        verified: vec![],
         ended: None,
     };
     let got = w.core.progress(w.now, id, &wrong).unwrap_err().to_string();
     assert!(got.contains("has 1 receivers, the report has 0"), "{got}");
+    let wrong = Progress { session: 1, trees: vec![], verified: vec!["nobody".into()], ended: None };
+    let got = w.core.progress(w.now, id, &wrong).unwrap_err().to_string();
+    assert!(got.contains("\"nobody\", which is no receiver"), "{got}");
 }
 
 #[test]

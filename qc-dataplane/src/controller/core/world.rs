@@ -220,7 +220,8 @@ impl World {
                 })
                 .collect(),
         };
-        let progress = Progress { session: 7, trees: status.trees.iter().map(tree).collect(), ended };
+        let progress =
+            Progress { session: 7, trees: status.trees.iter().map(tree).collect(), verified: vec![], ended };
         let _ = self.core.progress(self.now, id, &progress);
         self.check();
     }

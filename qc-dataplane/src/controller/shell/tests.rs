@@ -203,7 +203,7 @@ impl House {
                 receivers: t.receivers.iter().map(|_| done.clone()).collect(),
             };
             let trees = status.trees.iter().map(tree).collect();
-            let progress = Progress { session: 5, trees, ended: Some(Ended::Complete) };
+            let progress = Progress { session: 5, trees, verified: vec![], ended: Some(Ended::Complete) };
             let (code, after) = self.json("POST", &format!("/v1/transfers/{id}/progress"), &json!(progress));
             assert_eq!(code, 200, "{after}");
             if after["state"] == "done" {
@@ -515,7 +515,7 @@ fn the_description_has_the_fields_of_the_answers() {
         residual: 0,
         receivers: vec![ReceiverProgress { have: 0, rate: 0, state: ReceiverState::Silent, why: None }],
     };
-    let progress = json!(Progress { session: 1, trees: vec![end], ended: None });
+    let progress = json!(Progress { session: 1, trees: vec![end], verified: vec![], ended: None });
     same("Progress", &progress);
     same("TreeProgress", &progress["trees"][0]);
     same("ReceiverProgress", &progress["trees"][0]["receivers"][0]);

@@ -263,7 +263,8 @@ impl Job {
             (false, true) => Some(Ended::Enough),
             (false, false) => None,
         };
-        Progress { session: self.session, trees, ended }
+        let verified = self.tally.verified();
+        Progress { session: self.session, trees, verified, ended }
     }
 
     /// Makes the trees be those of the status.

@@ -48,6 +48,12 @@ impl Tally {
         TreeProgress { tree: status.tree, residual: view.residual.min(shape.total()), receivers }
     }
 
+    /// Receivers that have it all.
+    pub fn verified(&self) -> Vec<String> {
+        let all = self.sites.iter().filter(|(_, r)| r.state == ReceiverState::Verified);
+        all.map(|(site, _)| site.clone()).collect()
+    }
+
     /// How a receiver stands.
     pub fn of(&self, site: &str) -> Option<&ReceiverProgress> {
         self.sites.get(site)

@@ -124,7 +124,15 @@ fn one(
 fn refuse(site: &LocalSite, id: u64, why: String) {
     let said = random().map_err(|source| EndpointError::System { what: "/dev/urandom", source }).and_then(
         |session| {
-            site.progress(id, &Progress { session, trees: Vec::new(), ended: Some(Ended::Failed(why)) })
+            site.progress(
+                id,
+                &Progress {
+                    session,
+                    trees: Vec::new(),
+                    verified: Vec::new(),
+                    ended: Some(Ended::Failed(why)),
+                },
+            )
         },
     );
     if let Err(e) = said {
