@@ -1,8 +1,11 @@
 //! A daemon in this process, with VM ports and ring clients.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::eventfd::EventFd;
 use valecast_config::Config;
 use valecast_ring::client::{AttachOptions, Link, Port, RxRing, TxRing};
 use valecast_switch::daemon::Daemon;
@@ -110,6 +113,25 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.daemon.stop();
+    }
+}
+
+/// An eventfd that blocks and is as full as it gets, until this goes: a worker that a failure left waiting there would keep
+/// the daemon from ending, and the test from telling of it.
+pub struct Brimful(OwnedFd);
+
+impl Brimful {
+    pub fn fill(fd: &EventFd) -> Self {
+        fcntl(fd, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
+        fd.write(u64::MAX - 1).unwrap();
+        Self(fd.as_fd().try_clone_to_owned().unwrap())
+    }
+}
+
+impl Drop for Brimful {
+    fn drop(&mut self) {
+        let _ = fcntl(&self.0, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+        let _ = nix::unistd::read(&self.0, &mut [0; 8]);
     }
 }
 

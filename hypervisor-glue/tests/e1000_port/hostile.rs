@@ -200,7 +200,7 @@ fn a_full_interrupt_blocks_nobody() {
     let rig = Rig::new("", &[("vm", VM), ("a", RING), ("b", RING)]);
     let (mut a, mut b) = (rig.client("a"), rig.client("b"));
     let mut vm = rig.vm("vm", Options::default());
-    vm.fill_irq();
+    let full = vm.fill_irq();
     for n in 0..20 {
         vm.send(&frame(0xff, 1, n, 100));
         assert_eq!(a.wait(), frame(0xff, 1, n, 100));
@@ -212,4 +212,5 @@ fn a_full_interrupt_blocks_nobody() {
     drop(vm);
     rig.until("the VM has gone", "vm", |p| p.state == "waiting");
     rig.books();
+    drop(full);
 }

@@ -2,7 +2,7 @@
 
 use valecast_hypervisor_glue::e1000::guest::Options;
 
-pub use crate::common::{Client, DEADLINE, Rig, frame};
+pub use crate::common::{Brimful, Client, DEADLINE, Rig, frame};
 use crate::vm::Vm;
 
 impl Rig {

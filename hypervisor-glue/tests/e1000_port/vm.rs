@@ -15,7 +15,7 @@ use valecast_hypervisor_glue::e1000::dma::{Access, Dma, Span};
 use valecast_hypervisor_glue::e1000::guest::{Bus, Driver, Frame, Options, Received, Send};
 use valecast_hypervisor_glue::e1000::regs::rctl;
 
-use crate::rig::DEADLINE;
+use crate::rig::{Brimful, DEADLINE};
 
 /// PCI configuration space, and its command register: I/O, memory, bus master.
 const CONFIG: u32 = 7;
@@ -96,9 +96,8 @@ impl Vm {
     }
 
     /// Makes what the monitor is interrupted by blocking, and as full as it gets.
-    pub fn fill_irq(&self) {
-        nix::fcntl::fcntl(&self.irq, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty())).unwrap();
-        self.irq.write(u64::MAX - 1).unwrap();
+    pub fn fill_irq(&self) -> Brimful {
+        Brimful::fill(&self.irq)
     }
 
     /// The guest's machine is reset, and its driver comes up again.

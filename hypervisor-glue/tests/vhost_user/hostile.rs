@@ -1,11 +1,10 @@
 //! Guests that put anything into their rings: counted, and nobody else hurt.
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use valecast_switch::frame::VnetHdr;
 
 use crate::driver::{BASE, INDIRECT, MEMORY, NEXT, Piece, WRITE};
 use crate::front::{Front, Options};
-use crate::rig::{Client, Rig, frame};
+use crate::rig::{Brimful, Client, Rig, frame};
 use crate::talk::{RING, VM};
 
 fn send_good(vm: &mut Front, client: &mut Client, n: u32) {
@@ -223,10 +222,7 @@ fn a_full_call_descriptor_blocks_nobody() {
     let rig = Rig::new("", &[("vm", VM), ("a", RING), ("b", RING)]);
     let (mut a, mut b) = (rig.client("a"), rig.client("b"));
     let mut vm = rig.vm("vm", Options::default());
-    for fd in &vm.pairs[0].calls {
-        fcntl(fd, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
-        fd.write(u64::MAX - 1).unwrap();
-    }
+    let full = vm.pairs[0].calls.each_ref().map(Brimful::fill);
     for n in 0..20 {
         let p = &vm.pairs[0];
         p.rx.arm(&vm.memory, p.rx.seen);
@@ -244,6 +240,7 @@ fn a_full_call_descriptor_blocks_nobody() {
     drop(vm);
     rig.until("the VM has gone", "vm", |p| p.state == "waiting");
     rig.books();
+    drop(full);
 }
 
 /// A chain is followed for 1024 descriptors, as in QEMU: with more it is bad, whatever the ring has room for.

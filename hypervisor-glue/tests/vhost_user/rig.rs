@@ -1,6 +1,6 @@
 //! The daemon of [`crate::common`], with VMs of [`crate::front`].
 
-pub use crate::common::{Client, DEADLINE, Rig, frame};
+pub use crate::common::{Brimful, Client, DEADLINE, Rig, frame};
 use crate::front::{Front, Options};
 
 impl Rig {
