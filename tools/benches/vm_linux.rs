@@ -21,24 +21,26 @@ const HOST: &str = "10.77.0.3";
 /// A row of the tables.
 struct Mode {
     name: &'static str,
-    /// Parameters of our driver; `None`: virtio-net.
+    /// Parameters of our driver, whose `itr` is in microseconds (100 units of ITR are 25.6 of them); `None`: virtio-net.
     driver: Option<&'static str>,
 }
 
-const MODES: [Mode; 5] = [
+const MODES: [Mode; 6] = [
     Mode { name: "itr=0 BASE", driver: Some("csb=0 sc=0 itr=0") },
     Mode { name: "itr=100", driver: Some("csb=0 sc=0 itr=26") },
     Mode { name: "itr=100 SC", driver: Some("csb=0 sc=1 itr=26") },
     Mode { name: "itr=0 CSB", driver: Some("csb=1 itr=0") },
+    Mode { name: "itr=100 CSB", driver: Some("csb=1 itr=26") },
     Mode { name: "vhost-user", driver: None },
 ];
 
-/// What one load came to, per second and per packet sent.
+/// What one load came to, per second and per packet sent (`interrupts` of the sender) or received.
 struct Load {
     sent: f64,
     received: f64,
     kicks: f64,
     interrupts: f64,
+    rx_interrupts: f64,
 }
 
 fn config(kind: &str, netns: &str) -> String {
@@ -56,12 +58,13 @@ fn config(kind: &str, netns: &str) -> String {
     )
 }
 
-/// A datagram's load from guest `a`; `serve` starts the other end.
+/// A load of datagrams from guest `a` to an iperf3 that serves already.
 fn load(daemon: &Daemon, a: &mut Guest, kind: &str, to: &str, size: u32, seconds: u32) -> Load {
-    let names = if kind == "e1000" { ["tx_kicks", "interrupts_signalled"] } else { ["kicks", "calls"] };
+    let [kicks, interrupts] =
+        if kind == "e1000" { ["tx_kicks", "interrupts_signalled"] } else { ["kicks", "calls"] };
     let read = || {
         settle(daemon);
-        names.map(|n| daemon.device_counter("a", n))
+        [("a", kicks), ("a", interrupts), ("b", interrupts)].map(|(port, n)| daemon.device_counter(port, n))
     };
     let before = read();
     let json = iperf3_to(a, to, &format!("-u -b 0 -l {size} -t {seconds}"));
@@ -69,8 +72,15 @@ fn load(daemon: &Daemon, a: &mut Guest, kind: &str, to: &str, size: u32, seconds
     let sum = &json["end"]["sum"];
     let number = |v: &Value, key: &str| v[key].as_f64().unwrap_or(0.0);
     let (packets, lost, took) = (number(sum, "packets"), number(sum, "lost_packets"), number(sum, "seconds"));
-    let per = |i: usize| (after[i] - before[i]) as f64 / packets.max(1.0);
-    Load { sent: packets / took, received: (packets - lost) / took, kicks: per(0), interrupts: per(1) }
+    let per = |i: usize, of: f64| (after[i] - before[i]) as f64 / of.max(1.0);
+    let arrived = packets - lost;
+    Load {
+        sent: packets / took,
+        received: arrived / took,
+        kicks: per(0, packets),
+        interrupts: per(1, packets),
+        rx_interrupts: per(2, arrived),
+    }
 }
 
 /// Average round trip (us).
@@ -86,11 +96,12 @@ fn line(name: &str, loads: &[Load], rtt: f64) -> String {
     let mut s = format!("| {name} |");
     for l in loads {
         s += &format!(
-            " {:.1} | {:.1} | {:.3} | {:.3} |",
+            " {:.1} | {:.1} | {:.3} | {:.3} | {:.3} |",
             l.sent / 1e3,
             l.received / 1e3,
             l.kicks,
-            l.interrupts
+            l.interrupts,
+            l.rx_interrupts
         );
     }
     s + &format!(" {rtt:.0} |")
@@ -146,8 +157,9 @@ fn main() {
     for (way, rows) in [("guest to guest", to_guest), ("guest to host (TAP)", to_host)] {
         println!(
             "### Linux under TCG, {way}\n\n\
-             | driver | 64 B sent, kpps | received | kicks / packet | interrupts / packet | 1460 B sent, kpps | received \
-             | kicks / packet | interrupts / packet | round trip, us |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+             | driver | 64 B sent, kpps | received | kicks / packet | TX irq / packet | RX irq / packet | 1460 B sent, kpps \
+             | received | kicks / packet | TX irq / packet | RX irq / packet | round trip, us |\n\
+             |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
         );
         rows.iter().for_each(|r| println!("{r}"));
         println!();
