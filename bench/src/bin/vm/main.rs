@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use rig::{Figures, Rig, Tuning};
+use rig::{Figures, Overflow, Rig, Tuning};
 
 /// Bare guests under KVM at e1000 ports, in the shape of the paper's Figure 1.
 #[derive(Debug, Parser)]
@@ -44,6 +44,9 @@ struct Args {
     /// The worker's spin time, in microseconds.
     #[arg(long, value_name = "US", default_value_t = 50)]
     spin: u64,
+    /// Receivers that are full: frames wait with their sender, or are lost as in VALE.
+    #[arg(long, default_value = "backpressure")]
+    overflow: Overflow,
     /// Keep each thread on one processor.
     #[arg(long)]
     pin: bool,
@@ -85,6 +88,7 @@ fn measure(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         polls: args.polls,
         send_polls: args.send_polls,
         spin: args.spin,
+        overflow: args.overflow,
         pinned: args.pin,
     };
     let time = Duration::from_millis(args.ms);

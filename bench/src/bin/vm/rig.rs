@@ -22,8 +22,19 @@ const MACS: [Mac; 3] =
     [[0x52, 0x54, 0, 0xe1, 0, 1], [0x52, 0x54, 0, 0xe1, 0, 2], [0x52, 0x54, 0, 0xe1, 0, 3]];
 /// Memory of a guest: 4096 descriptors per ring need 18 MiB of it.
 const MEMORY: usize = 32 << 20;
+/// Slots of the host's rings: as many as guests have descriptors, so that who waits for whom has as much to do.
+const SLOTS: u32 = 4096;
 /// Before the figures are taken.
 const WARM: Duration = Duration::from_millis(80);
+
+/// What is to happen to frames for a port that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Overflow {
+    /// They are lost.
+    Drop,
+    /// They wait with their sender.
+    Backpressure,
+}
 
 /// How guests are set up beyond their mode.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +49,8 @@ pub struct Tuning {
     pub pinned: bool,
     /// The worker polls for so long (us) before it sleeps.
     pub spin: u64,
+    /// Ports that are full.
+    pub overflow: Overflow,
 }
 
 /// What one run came to.
@@ -53,6 +66,8 @@ pub struct Figures {
     pub tx_interrupts: f64,
     /// Interrupts of the receiver per frame received.
     pub rx_interrupts: f64,
+    /// Writes of RDT per frame received.
+    pub rx_kicks: f64,
 }
 
 impl Figures {
@@ -69,6 +84,7 @@ impl Figures {
             tx_kicks: mid(|f| f.tx_kicks),
             tx_interrupts: mid(|f| f.tx_interrupts),
             rx_interrupts: mid(|f| f.rx_interrupts),
+            rx_kicks: mid(|f| f.rx_kicks),
         }
     }
 }
@@ -95,11 +111,15 @@ fn config(run_dir: &Path, tuning: &Tuning) -> String {
     let (cpus, spin) = (if tuning.pinned { "cpus = [1]\n" } else { "" }, tuning.spin);
     let mut s =
         format!("run_dir = {run_dir:?}\n[[switch]]\nname = \"v\"\nworkers = 1\nspin = \"{spin}us\"\n{cpus}");
+    let overflow = match tuning.overflow {
+        Overflow::Drop => "",
+        Overflow::Backpressure => "overflow = \"backpressure\"\n",
+    };
     for (name, mac) in ["a", "b"].iter().zip(MACS) {
         let mac = mac.map(|b| format!("{b:02x}")).join(":");
-        s += &format!("[[switch.port]]\nname = \"{name}\"\nkind = \"e1000\"\ncsb = true\nmac = \"{mac}\"\n");
+        s += &format!("[[switch.port]]\nname = \"{name}\"\nkind = \"e1000\"\ncsb = true\nmac = \"{mac}\"\n{overflow}");
     }
-    s + "[[switch.port]]\nname = \"h\"\nkind = \"ring\"\n"
+    s + &format!("[[switch.port]]\nname = \"h\"\nkind = \"ring\"\nslots = {SLOTS}\n{overflow}")
 }
 
 /// A daemon with its ports' sockets: two of cards, one of rings.
@@ -296,9 +316,11 @@ fn watch(time: Duration, sender: &Vm, receiver: Option<&Vm>, other: impl Fn() ->
     let d = |get: fn(&Counted) -> u64, from: &Counted, to: &Counted| (get(to) - get(from)) as f64;
     let sent = d(|c| c.sent, &s0, &s1);
     let per = |n: f64, of: f64| if of > 0.0 { n / of } else { 0.0 };
-    let (received, interrupts) = match (r0, r1) {
-        (Some(r0), Some(r1)) => (d(|c| c.received, &r0, &r1), d(|c| c.vectors, &r0, &r1)),
-        _ => (0.0, 0.0),
+    let (received, interrupts, kicks) = match (r0, r1) {
+        (Some(r0), Some(r1)) => {
+            (d(|c| c.received, &r0, &r1), d(|c| c.vectors, &r0, &r1), d(|c| c.rx_kicks, &r0, &r1))
+        }
+        _ => (0.0, 0.0, 0.0),
     };
     let figures = Figures {
         sent: sent / seconds,
@@ -306,6 +328,7 @@ fn watch(time: Duration, sender: &Vm, receiver: Option<&Vm>, other: impl Fn() ->
         tx_kicks: per(d(|c| c.tx_kicks, &s0, &s1), sent),
         tx_interrupts: per(d(|c| c.vectors, &s0, &s1), sent),
         rx_interrupts: per(interrupts, received),
+        rx_kicks: per(kicks, received),
     };
     (figures, (o1 - o0) as f64 / seconds)
 }

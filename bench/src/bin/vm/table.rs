@@ -52,7 +52,7 @@ pub fn markdown(rows: &[Row]) -> String {
         }
         let _ = writeln!(
             s,
-            "### {}\n\n| driver | 64 B sent, kpps | received, kpps | TDT writes / frame | TX irq / frame | RX irq / frame | 1502 B received, kpps | Mbit/s |\n|---|--:|--:|--:|--:|--:|--:|--:|",
+            "### {}\n\n| driver | 64 B sent, kpps | received, kpps | TDT writes / frame | TX irq / frame | RX irq / frame | RDT writes / frame | 1502 B received, kpps | Mbit/s |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|",
             capital(way.name())
         );
         for mode in Mode::ALL {
@@ -96,12 +96,13 @@ fn line(s: &mut String, name: &str, short: &Row, long: Option<&Row>) {
     });
     let _ = writeln!(
         s,
-        "| {name} | {} | {} | {} | {} | {} | {long_kpps} | {long_mbits} |",
+        "| {name} | {} | {} | {} | {} | {} | {} | {long_kpps} | {long_mbits} |",
         kpps(m.sent),
         kpps(m.received),
         per(m.tx_kicks),
         per(m.tx_interrupts),
         per(m.rx_interrupts),
+        per(m.rx_kicks),
     );
 }
 
