@@ -109,6 +109,23 @@ fn a_full_ring_is_told_of_room() {
     assert!(count(&r, "csb_causes_spared") > 0);
 }
 
+/// It is told when half of the ring is free, once; and before, if no more will come of the ring by itself.
+#[test]
+fn a_sender_that_waits_is_woken_for_half_a_ring() {
+    let mut r = Rig::new(CSB, Options { csb: true, descriptors: 64, ..Options::default() }).unwrap();
+    let mut n = 0;
+    while r.send(&Send { bytes: &frame(n), ..Send::default() }).unwrap() {
+        n += 1;
+    }
+    assert_eq!(n, 63);
+    for (taken, left, told) in [(10, 53, false), (10, 43, false), (10, 33, false), (1, 32, true)] {
+        assert_eq!(r.turn(taken).len(), taken);
+        assert_eq!(r.device.line(), told, "with {left} descriptors in use");
+    }
+    r.interrupt().unwrap();
+    assert_eq!((r.device.interrupts().raised, r.driver.tx_room()), (1, 31));
+}
+
 #[test]
 fn receiving_by_csb_needs_neither_interrupts_nor_kicks_while_awake() {
     let mut r = Rig::new(CSB, Options { csb: true, ..Options::default() }).unwrap();

@@ -92,6 +92,8 @@ pub struct TxQueue {
     /// The tail up to which descriptors were seen that end no frame.
     stalled: Option<u32>,
     idle: u32,
+    /// The last burst was full: there are more frames to take.
+    more: bool,
     done: Done,
     above_low: bool,
     batch: Batch,
@@ -112,6 +114,7 @@ impl TxQueue {
             looked: 0,
             stalled: None,
             idle: 0,
+            more: false,
             done: Done::default(),
             above_low: false,
             batch: Batch::default(),
@@ -164,6 +167,7 @@ impl TxQueue {
         let low = self.device.reg(regs::TXDCTL) >> 25 & 0x7f;
         self.above_low |= ring.pending() > low * 8;
         self.walk(mem, ring, burst, max);
+        self.more = burst.taken() >= max;
         self.looked = self.looked.max(burst.taken());
         if self.device.loops_back() && burst.taken() > 0 {
             interrupt |= self.loop_back(mem, burst, now);
