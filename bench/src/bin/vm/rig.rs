@@ -117,7 +117,9 @@ fn config(run_dir: &Path, tuning: &Tuning) -> String {
     };
     for (name, mac) in ["a", "b"].iter().zip(MACS) {
         let mac = mac.map(|b| format!("{b:02x}")).join(":");
-        s += &format!("[[switch.port]]\nname = \"{name}\"\nkind = \"e1000\"\ncsb = true\nmac = \"{mac}\"\n{overflow}");
+        s += &format!(
+            "[[switch.port]]\nname = \"{name}\"\nkind = \"e1000\"\ncsb = true\nmac = \"{mac}\"\n{overflow}"
+        );
     }
     s + &format!("[[switch.port]]\nname = \"h\"\nkind = \"ring\"\nslots = {SLOTS}\n{overflow}")
 }
