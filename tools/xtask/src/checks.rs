@@ -64,7 +64,9 @@ pub fn bench_vm(report: &mut Report, args: &[String]) {
             Cmd::new(&program.to_string_lossy(), args).run()
         })
     });
-    if args.iter().any(|a| a == "--only" || a == "--json") {
+    // A part of the bare guests, or a word about them.
+    let part = ["--only", "--json", "--help", "-h"];
+    if args.iter().any(|a| part.contains(&a.split('=').next().unwrap_or_default())) {
         return;
     }
     report.step("vm, Linux guests", |_| {
