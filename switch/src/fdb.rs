@@ -77,6 +77,7 @@ pub struct Fdb {
     lines: Box<[Line]>,
     mask: usize,
     hash: FixedState,
+    seed: u64,
     learned: Box<[AtomicU32]>,
     evictions: AtomicU64,
     moves: AtomicU64,
@@ -102,6 +103,7 @@ impl Fdb {
             lines: (0..lines).map(|_| Line::default()).collect(),
             mask: lines - 1,
             hash: FixedState::with_seed(seed),
+            seed,
             learned: (0..MAX_PORTS).map(|_| AtomicU32::new(0)).collect(),
             evictions: AtomicU64::new(0),
             moves: AtomicU64::new(0),
@@ -117,12 +119,15 @@ impl Fdb {
         h.finish() as usize & self.mask
     }
 
-    /// Asks for the line of an address that will be looked for soon; its number.
+    /// Asks for the line of an address that will be looked for soon.
     #[inline]
-    pub fn prefetch(&self, key: u64) -> u32 {
-        let line = self.line(key);
-        valecast_ring::prefetch(std::ptr::from_ref(&self.lines[line]).cast());
-        line as u32
+    pub fn prefetch(&self, key: u64) {
+        valecast_ring::prefetch(std::ptr::from_ref(&self.lines[self.line(key)]).cast());
+    }
+
+    /// What it was made with, for other tables that must not be aimed at either.
+    pub fn seed(&self) -> u64 {
+        self.seed
     }
 
     #[inline]
@@ -152,25 +157,12 @@ impl Fdb {
     /// The port of an address, if it is known and was seen lately.
     #[inline]
     pub fn lookup(&self, key: u64, now: u32) -> Option<u16> {
-        self.lookup_at(self.line(key) as u32, key, now)
-    }
-
-    /// The same for an address whose line is known ([`Fdb::prefetch`]).
-    #[inline(always)]
-    pub fn lookup_at(&self, line: u32, key: u64, now: u32) -> Option<u16> {
-        let line = line as usize & self.mask;
+        let line = self.line(key);
         let s = self.lines[line].find(key).or_else(|| self.lines[line ^ 1].find(key))?;
         let val = s.val.load(Ordering::Relaxed);
         // ORDERING: Acquire fence: the second look at the key comes after the value.
         fence(Ordering::Acquire);
         (s.key.load(Ordering::Relaxed) == key && !self.expired(val, now)).then_some(val as u16)
-    }
-
-    /// Whether [`Fdb::learn`] would change nothing, as far as the line of [`Fdb::prefetch`] tells.
-    #[inline(always)]
-    pub fn knows(&self, line: u32, key: u64, port: u16, now: u32) -> bool {
-        let seen = |s: &Slot| s.val.load(Ordering::Relaxed) == value(port, now);
-        self.lines[line as usize & self.mask].find(key).is_some_and(seen)
     }
 
     /// Notes that an address was seen on `port`, which may have `limit` learned ones (0: any number).

@@ -7,7 +7,8 @@
 //! - [`worker`]: the threads that take bursts, turn after turn;
 //! - [`pipeline`]: what is done with each burst, in these steps:
 //! - [`plan`]: classify, learn ([`fdb`]), match groups, pay meters ([`meter`]), sort by destination;
-//! - [`route`]: where a source's last frames went, for those that are like them;
+//! - [`route`]: where a source's last frames went, for those that are like them, and [`flows`]: where frames between two
+//!   addresses did;
 //! - [`offload`]: segments and checksums for receivers that need them made;
 //! - [`deliver`]: claim room, copy once, publish, count ([`counters`]);
 //! - [`tables`]: the snapshot that all of this looks things up in.
@@ -22,6 +23,7 @@ pub mod counters;
 pub mod daemon;
 pub mod deliver;
 pub mod fdb;
+pub mod flows;
 pub mod frame;
 pub mod mac;
 pub mod meter;

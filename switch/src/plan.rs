@@ -11,12 +11,15 @@ use valecast_config::MeterMode;
 use crate::clock;
 use crate::counters::Cause;
 use crate::fdb::{Fdb, Learned, key};
+use crate::flows::Flows;
 use crate::frame::{Burst, Entry, Frame};
 use crate::mac;
 use crate::meter::{Meter, Turn};
 use crate::offload;
 use crate::route::{Known, LastRoute};
 use crate::tables::{PortEntry, PortId, Tables, TagOp, VlanPolicy};
+
+mod hops;
 
 /// Where and when a burst is worked on.
 #[derive(Clone, Copy)]
@@ -57,6 +60,7 @@ pub struct Plan {
     meters: Vec<(Arc<Meter>, Turn)>,
     debits: Vec<(u16, u16, u32)>,
     made: Vec<Made>,
+    flows: Flows,
 }
 
 /// A derived frame, remembered so that a flood makes it once.
@@ -66,15 +70,6 @@ struct Made {
     set_dst: Option<[u8; 6]>,
     frame: u16,
     segments: Option<Result<Range<u16>, offload::CannotOffload>>,
-}
-
-/// What a frame is looked up by.
-#[derive(Clone, Copy, Default)]
-struct Look {
-    src_key: u64,
-    dst_key: u64,
-    src_line: u32,
-    dst_line: u32,
 }
 
 /// A frame being placed.
@@ -126,7 +121,7 @@ impl Plan {
                 }
             }
             if open {
-                let (end, to) = self.hops(cx, burst, i, &mut last_src);
+                let (end, to) = self.hops(cx, burst, i, known, &mut last_src);
                 if let Some(to) = to
                     && end == n
                 {
@@ -217,66 +212,6 @@ impl Plan {
             self.touched.push(to);
         }
         list.extend(frames.map(|i| Entry { orig: i, frame: i }));
-    }
-
-    /// The short way for common frames: untagged, from a port that lets everything in, to known addresses behind
-    /// ports that take them as they are. Goes on from frame `from` to the first that is otherwise, at most
-    /// [`BLOCK`] frames; where it stopped, and where the last of them went.
-    fn hops(
-        &mut self,
-        cx: Context<'_>,
-        burst: &Burst,
-        from: usize,
-        last_src: &mut u64,
-    ) -> (usize, Option<(PortId, usize)>) {
-        let Context { tables: t, fdb, port, now, .. } = cx;
-        let secs = clock::secs(now);
-        // All lines of the forwarding table are asked for before the first is looked at.
-        let mut looks = [Look::default(); BLOCK];
-        let mut many = 0;
-        for (look, i) in looks.iter_mut().zip(from..burst.taken()) {
-            let head = burst.head(i);
-            let (src, dst) = (mac::src(head), mac::dst(head));
-            if head[12..14] == [0x81, 0] || mac::is_group(dst) || mac::is_group(src) {
-                break;
-            }
-            if !t.groups.is_empty() && t.group(dst, port.id).is_some() {
-                break;
-            }
-            let (src_key, dst_key) = (key(src, 0), key(dst, 0));
-            let (src_line, dst_line) = (fdb.prefetch(src_key), fdb.prefetch(dst_key));
-            *look = Look { src_key, dst_key, src_line, dst_line };
-            many += 1;
-        }
-        let mut run = from;
-        let mut going: Option<(PortId, usize)> = None;
-        let mut i = from;
-        for &Look { src_key, dst_key, src_line, dst_line } in &looks[..many] {
-            if src_key != *last_src && port.learn {
-                if !fdb.knows(src_line, src_key, port.id, secs)
-                    && fdb.learn(src_key, port.id, secs, port.mac_limit) == Learned::Refused
-                {
-                    // Each such frame is to be counted.
-                    break;
-                }
-                *last_src = src_key;
-            }
-            let Some(to) = fdb.lookup_at(dst_line, dst_key, secs).filter(|to| *to != port.id) else {
-                break;
-            };
-            if going.is_none_or(|(p, _)| p != to) {
-                let Some(dest) = t.port(to).filter(|d| d.takes_untagged()) else { break };
-                if let Some((p, max)) = going {
-                    self.place_run(burst, p, run as u16..i as u16, max);
-                }
-                (run, going) = (i, Some((to, dest.caps.max_frame)));
-            }
-            i += 1;
-        }
-        if let Some((p, max)) = going {
-            self.place_run(burst, p, run as u16..i as u16, max);
-        }
-        (i, going)
     }
 
     /// Places one frame, and notes in `last` where, or that others like it must not follow.
@@ -547,9 +482,6 @@ enum Routed {
     Held,
     Done,
 }
-
-/// How many frames' addresses are looked up together.
-const BLOCK: usize = 32;
 
 enum Paid {
     Yes,

@@ -44,7 +44,7 @@ fn tables() -> Tables {
 /// For each frame: how often it is listed for each port; drops; and how often each group was hit.
 type Fate = (Vec<BTreeMap<u16, usize>>, Vec<(u16, String)>, BTreeMap<usize, usize>);
 
-/// Works on `frames` in bursts of `size`; `forget` takes the source's last route away between bursts.
+/// Works on `frames` in bursts of `size`; `forget` takes all memory of routes and flows away between bursts.
 fn fate(frames: &[Vec<u8>], size: usize, forget: bool) -> Fate {
     let (t, fdb) = (tables(), Fdb::new(64, 300, 7));
     for (mac, port) in [(0x10, 1), (0x20, 2), (0x30, 3), (0x40, 0)] {
@@ -75,11 +75,61 @@ fn fate(frames: &[Vec<u8>], size: usize, forget: bool) -> Fate {
             *hits.entry(*g).or_default() += r.len();
         }
         if forget {
-            last = LastRoute::default();
+            (last, plan) = (LastRoute::default(), Plan::default());
         }
     }
     drops.sort();
     (lists, drops, hits)
+}
+
+#[test]
+fn flows_follow_what_changes() {
+    let (mut t, fdb) = (tables(), Fdb::new(64, 300, 7));
+    t.ports[2].as_mut().unwrap().mirror_out.clear();
+    let (mut plan, mut burst, mut last) = (Plan::default(), Burst::default(), LastRoute::default());
+    // In turn, so that no frame is like the one before it.
+    let frames: Vec<[u8; 60]> = (0..40)
+        .map(|i| {
+            let mut f = [0; 60];
+            (f[0], f[6], f[7]) = ([0x10, 0x50][i % 2], 2, (i % 2) as u8);
+            f
+        })
+        .collect();
+    let mut make = |secs: u64| {
+        burst.clear();
+        for f in &frames {
+            // SAFETY: `frames` outlives the burst.
+            unsafe { burst.push(f.as_ptr(), f.len(), 1) };
+        }
+        let cx = Context {
+            tables: &t,
+            fdb: &fdb,
+            port: t.port(0).unwrap(),
+            lane: 0,
+            worker: 0,
+            now: secs * 1_000_000_000,
+        };
+        plan.make(cx, &mut burst, &mut last);
+        let many = |p: usize| plan.lists[p].len();
+        (many(1), many(2), plan.in_drops.len())
+    };
+    let learn = |mac, port, secs| fdb.learn(key(mac, 0), port, secs, 0);
+    assert_eq!(make(1), (40, 40, 0), "not known: flooded");
+    learn(0x10, 1, 1);
+    learn(0x50, 1, 1);
+    assert_eq!(make(1), (40, 0, 0));
+    assert_eq!(make(1), (40, 0, 0), "as remembered");
+    learn(0x50, 0, 1);
+    assert_eq!(make(1), (20, 0, 20), "moved to the port that its frames come from");
+    learn(0x50, 2, 1);
+    assert_eq!(make(1), (20, 20, 0), "moved to another");
+    learn(0x0002, 1, 1);
+    assert_eq!(fdb.lookup(key(0x0002, 0), 1), Some(1));
+    make(1);
+    assert_eq!(fdb.lookup(key(0x0002, 0), 1), Some(0), "a source that moved is learned again");
+    learn(0x10, 1, 200);
+    assert_eq!(make(400), (40, 20, 0), "one has aged, the other not");
+    assert_eq!(fdb.lookup(key(0x0002, 0), 650), Some(0), "remembered sources are seen, and do not age");
 }
 
 proptest! {
