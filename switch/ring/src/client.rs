@@ -163,11 +163,11 @@ impl Port {
                 link: sock.clone(),
             };
             let mask = params.slots - 1;
+            let first_buf = region.layout().first_buf(ring, 0);
             if ring < usize::from(params.tx_rings) {
-                let first_buf = region.layout().first_buf(ring, 0);
                 tx.push(TxRing { end, mask, first_buf, head: 0, published: 0, tail: mask });
             } else {
-                rx.push(RxRing { end, mask, head: 0, published: 0, tail: 0 });
+                rx.push(RxRing { end, mask, first_buf, head: 0, published: 0, tail: 0 });
             }
         }
         Self { link: Link { sock, params }, tx, rx }
@@ -368,6 +368,15 @@ impl TxRing {
         }
     }
 
+    /// Asks for the buffer of the `i`-th free slot, to be written soon: the switch has read it last.
+    #[inline]
+    pub fn prefetch(&self, i: u32) {
+        // Beyond the free slots lies what the switch reads just now.
+        if i < self.tail.wrapping_sub(self.head) & self.mask {
+            self.end.view.prefetch_buf_write(self.first_buf + self.slot_number(i));
+        }
+    }
+
     /// Fills the descriptor of the `i`-th free slot; `len` beyond the buffer is cut to it.
     #[inline]
     pub fn set(&mut self, i: u32, len: usize, flags: SlotFlags) {
@@ -469,6 +478,7 @@ pub struct Slot<'a> {
 pub struct RxRing {
     end: End,
     mask: u32,
+    first_buf: u32,
     head: u32,
     published: u32,
     tail: u32,
@@ -512,8 +522,9 @@ impl RxRing {
         if i >= self.tail.wrapping_sub(self.head) & self.mask {
             return;
         }
-        let d = self.end.view.desc(self.head.wrapping_add(i) & self.mask);
-        self.end.view.prefetch_buf(d.buf_idx);
+        // A slot of this ring always has the same buffer, so its descriptor, which comes from another core, too, is not
+        // waited for.
+        self.end.view.prefetch_buf(self.first_buf + (self.head.wrapping_add(i) & self.mask));
     }
 
     /// Done with `n` slots; the switch hears of it at the next [`Self::release`].

@@ -38,6 +38,8 @@ pub enum BadSlot {
 pub struct TxQueue {
     _region: Arc<Region>,
     view: RingView,
+    /// The buffer that slot 0 began with.
+    first_buf: u32,
     mask: u32,
     hwcur: u32,
     /// The client's head when it was last looked at.
@@ -77,7 +79,8 @@ impl TxQueue {
     /// The pending slots, to look at.
     #[inline]
     pub fn slots(&self) -> TxSlots<'_> {
-        TxSlots { view: self.view, first: self.hwcur, mask: self.mask, _queue: self }
+        let (view, first, mask) = (self.view, self.hwcur, self.mask);
+        TxSlots { view, first, first_buf: self.first_buf, mask, _queue: self }
     }
 
     /// `n` pending slots are done with. The client hears of it at the next [`TxQueue::publish`], or now if that
@@ -146,6 +149,7 @@ impl TxQueue {
 pub struct TxSlots<'q> {
     view: RingView,
     first: u32,
+    first_buf: u32,
     mask: u32,
     _queue: &'q TxQueue,
 }
@@ -166,6 +170,13 @@ impl TxSlots<'_> {
     #[inline(always)]
     pub fn prefetch(&self, i: u32) {
         self.view.prefetch_buf(self.view.desc(self.first.wrapping_add(i) & self.mask).buf_idx);
+    }
+
+    /// The same for the first slots of a burst, whose descriptors are still on their way from the client: of the buffer
+    /// that the slot began with, which is nearly always the one that it has.
+    #[inline(always)]
+    pub fn prefetch_early(&self, i: u32) {
+        self.view.prefetch_buf(self.first_buf + (self.first.wrapping_add(i) & self.mask));
     }
 }
 
@@ -230,7 +241,7 @@ impl RxQueue {
     /// To write reserved slots with.
     #[inline]
     pub fn writer(&self) -> RxWriter<'_> {
-        RxWriter { view: self.view, mask: self.view.nslots - 1, queue: self }
+        RxWriter { view: self.view, mask: self.view.nslots - 1, free_to: self.ledger.free_to(), queue: self }
     }
 
     #[cold]
@@ -307,6 +318,7 @@ impl RxQueue {
 pub struct RxWriter<'q> {
     view: RingView,
     mask: u32,
+    free_to: u64,
     queue: &'q RxQueue,
 }
 
@@ -356,9 +368,13 @@ impl RxWriter<'_> {
         self.view.put_desc(slot, Desc { buf_idx: idx, len: len as u16, flags: flags.bits() });
     }
 
-    /// Asks for the buffer of a position that will be written soon.
+    /// Asks for the buffer of a position that will be written soon, in this burst or the next; unless the client may not
+    /// have read what is in it yet.
     #[inline(always)]
     pub fn prefetch(&self, pos: u64) {
+        if pos >= self.free_to {
+            return;
+        }
         self.view.prefetch_buf_write(self.view.desc(pos as u32 & self.mask).buf_idx);
     }
 
@@ -415,6 +431,7 @@ impl Endpoint {
                 tx.push(TxQueue {
                     _region,
                     view,
+                    first_buf: layout.first_buf(ring, 0),
                     mask: p.slots - 1,
                     hwcur: 0,
                     seen: 0,

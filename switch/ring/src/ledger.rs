@@ -84,6 +84,13 @@ impl Ledger {
         self.mask.saturating_sub(used)
     }
 
+    /// One past the last position that is free as far as is known.
+    #[inline]
+    pub fn free_to(&self) -> u64 {
+        // ORDERING: Relaxed; only a hint.
+        self.freed.load(Ordering::Relaxed) + self.mask
+    }
+
     /// Takes note of the receiver's head, a slot number that nobody vouches for and that `head` reads.
     ///
     /// What is known of the ring brackets the reading: `freed` is from before it, `published` from after, so

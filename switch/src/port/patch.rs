@@ -30,7 +30,10 @@ impl Ingress for PatchIngress {
             Some((s.data.as_ptr(), s.data.len(), s.flags))
         };
         // SAFETY: slots are ours to read until `complete` gives them back, which ends the burst.
-        unsafe { take_slots(burst, pending, max, Extras::default(), slot, |i| rx.prefetch(i)) };
+        unsafe {
+            let prefetch = |i| rx.prefetch(i);
+            take_slots(burst, pending, max, Extras::default(), slot, prefetch, prefetch);
+        }
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {

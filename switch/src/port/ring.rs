@@ -72,13 +72,14 @@ pub(super) unsafe fn take_slots(
     max: usize,
     extras: Extras,
     slot: impl Fn(u32) -> SlotAt,
+    prefetch_early: impl Fn(u32),
     prefetch: impl Fn(u32),
 ) {
     let max = max.min(MAX_BURST);
     let hdr = extras.hdr;
     let look = if extras.steer { SPECIAL.union(SlotFlags::FRAGS) } else { SPECIAL };
     for i in 0..pending.min(AHEAD) {
-        prefetch(i);
+        prefetch_early(i);
     }
     let mut i = 0;
     while i < pending && burst.taken() < max {
@@ -223,7 +224,9 @@ impl Ingress for RingIngress {
         let slot = |i| slots.frame(i).ok().map(|f| (f.data.as_ptr().cast_const(), f.len as usize, f.flags));
         let extras = Extras { hdr: self.special.hdr(), steer: self.special.steer };
         // SAFETY: buffers are readable while the queue lives, which is longer than the burst.
-        unsafe { take_slots(burst, pending, max, extras, slot, |i| slots.prefetch(i)) };
+        unsafe {
+            take_slots(burst, pending, max, extras, slot, |i| slots.prefetch_early(i), |i| slots.prefetch(i));
+        }
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {
@@ -365,15 +368,10 @@ impl RingEgress {
 /// Frames of `list` are readable and no longer than a slot, and `list.len()` positions from `start` on are reserved.
 #[inline(never)]
 unsafe fn write_plain(w: RxWriter<'_>, frames: &[Frame], list: &[Entry], start: u64) -> u64 {
-    let end = start + list.len() as u64;
     let (mut pos, mut bytes) = (start, 0);
-    for p in start..end.min(start + u64::from(AHEAD)) {
-        w.prefetch(p);
-    }
     for e in list {
-        if pos + u64::from(AHEAD) < end {
-            w.prefetch(pos + u64::from(AHEAD));
-        }
+        // Beyond the end, too: the first buffers of this burst were asked for by the last one.
+        w.prefetch(pos + u64::from(AHEAD));
         w.prefetch_slots(pos + 2 * u64::from(AHEAD));
         let f = &frames[usize::from(e.frame)];
         let (head_len, tail_len) = (usize::from(f.head_len), f.tail_len as usize);
