@@ -265,6 +265,14 @@ impl Rings {
         }
     }
 
+    /// Asks for the first line of the `i`-th free slot's buffer, to be written.
+    #[inline(always)]
+    pub fn prefetch_free(&self, i: u32) {
+        if let Some(p) = self.place(self.tx.read(self.slot(i)), 0) {
+            valecast_ring::prefetch_write(p);
+        }
+    }
+
     /// Sets the length of the `i`-th free slot, whose buffer holds the frame already.
     #[inline(always)]
     pub fn set(&mut self, i: u32, len: u32) {

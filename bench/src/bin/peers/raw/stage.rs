@@ -236,6 +236,7 @@ impl Wire for RawWire {
         });
         if self.headers.needed() {
             for i in 0..n {
+                tx.prefetch(i + AHEAD);
                 tx.buffer(i)[..12].copy_from_slice(self.headers.next());
             }
         }

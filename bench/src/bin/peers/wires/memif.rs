@@ -84,7 +84,11 @@ impl Wire for MemifWire {
         let (first, mask) = (self.link.rings.slot(0), self.link.rings.mask());
         let rings = &mut self.link.rings;
         self.stamped.clean(first, n, mask, |slot| rings.patch(slot, STAMP_AT, &[0; 8]));
+        let writes = self.headers.needed() || !self.link.rings.keeps();
         for i in 0..n {
+            if writes && i + AHEAD < n {
+                self.link.rings.prefetch_free(i + AHEAD);
+            }
             self.write(i);
         }
         self.link.rings.publish(n);
@@ -99,6 +103,7 @@ impl Wire for MemifWire {
             return 0;
         }
         let mut sum = 0u8;
+        (0..n.min(AHEAD)).for_each(|i| rings.prefetch(i));
         for i in 0..n {
             rings.prefetch((i + AHEAD).min(n - 1));
             sum ^= rings.frame(i).first().copied().unwrap_or(0);
@@ -126,6 +131,7 @@ impl Wire for MemifWire {
     fn recv_stamps(&mut self, max: u32, found: &mut dyn FnMut(u64)) -> u32 {
         let rings = &mut self.link.rings;
         let n = rings.pending().min(max);
+        (0..n.min(AHEAD)).for_each(|i| rings.prefetch(i));
         for i in 0..n {
             rings.prefetch((i + AHEAD).min(n - 1));
             if let Some(Ok(bytes)) = rings.frame(i).get(STAMP_AT..STAMP_AT + 8).map(<[u8; 8]>::try_from)

@@ -88,6 +88,7 @@ impl Wire for RingWire {
         });
         if self.headers.needed() {
             for i in 0..n {
+                self.tx.prefetch(i + AHEAD);
                 self.tx.buffer(i)[..12].copy_from_slice(self.headers.next());
             }
         }
@@ -107,8 +108,9 @@ impl Wire for RingWire {
             return 0;
         }
         let mut sum = 0u8;
+        (0..n.min(AHEAD)).for_each(|i| self.rx.prefetch(i));
         for i in 0..n {
-            self.rx.prefetch((i + AHEAD).min(n - 1));
+            self.rx.prefetch(i + AHEAD);
             sum ^= self.rx.frame(i).data.first().copied().unwrap_or(0);
         }
         std::hint::black_box(sum);
@@ -133,8 +135,9 @@ impl Wire for RingWire {
 
     fn recv_stamps(&mut self, max: u32, found: &mut dyn FnMut(u64)) -> u32 {
         let n = self.rx.pending().min(max);
+        (0..n.min(AHEAD)).for_each(|i| self.rx.prefetch(i));
         for i in 0..n {
-            self.rx.prefetch((i + AHEAD).min(n - 1));
+            self.rx.prefetch(i + AHEAD);
             let data = self.rx.frame(i).data;
             if let Some(Ok(bytes)) = data.get(STAMP_AT..STAMP_AT + 8).map(<[u8; 8]>::try_from)
                 && bytes != [0; 8]
