@@ -400,7 +400,8 @@ fn forged_probes_bring_no_link_up_or_down() {
         let (before, count) = (agent(), 30_000);
         crate::harness::forge::probes(&sites.daemon.attach_socket(site), "other", &recorded, count);
         let more = agent() - before;
-        assert!(more < count / 10, "{more} frames of {count} came to the agent of {site}");
+        // One in twelve is addressed to where probes come from; genuine ones are a few dozen.
+        assert!(more < count / 30, "{more} frames of {count} came to the agent of {site}");
     }
     let up = || figure(&sites, "S", "qc_link_up") + figure(&sites, "a", "qc_link_up");
     assert_eq!(up(), 2);
