@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use valecast_qc_dataplane::address::{receiver_address, sender_address, tree_address};
-use valecast_ring::client::{AttachOptions, Port};
+use valecast_ring::client::{AttachOptions, Port, TxRing};
 
 /// EtherType and magic number of a transfer's frames.
 const BEGIN: [u8; 5] = [0x88, 0xb5, 0x56, 0x51, 1];
@@ -53,15 +53,9 @@ pub fn flood(socket: &Path, port: &str, tree: u32, transfer: u64, count: u64) {
             frame[CHECKSUM..CHECKSUM + 4].copy_from_slice(&sum.to_be_bytes());
         }
         frame.resize(frame.len().max(60), 0);
-        while !tx.push(&frame) {
-            tx.publish();
-            tx.wait(tx.slots() / 4, None).expect("room in the ring");
-        }
+        push(tx, &frame);
     }
-    tx.publish();
-    while tx.pending() > 0 {
-        tx.wait(tx.slots() - 1, None).expect("an empty ring");
-    }
+    flush(tx);
 }
 
 /// The next frames that come to a ring port.
@@ -99,11 +93,21 @@ pub fn probes(socket: &Path, port: &str, recorded: &[Vec<u8>], count: u64) {
             let (kind, last) = [(2, 0), (2, 1), (3, 1), (3, 2)][n % 4];
             (frame[0], frame[5]) = (kind, last);
         }
-        while !tx.push(&frame) {
-            tx.publish();
-            tx.wait(tx.slots() / 4, None).expect("room in the ring");
-        }
+        push(tx, &frame);
     }
+    flush(tx);
+}
+
+/// Sends a frame, when there is room.
+fn push(tx: &mut TxRing, frame: &[u8]) {
+    while !tx.push(frame) {
+        tx.publish();
+        tx.wait(tx.slots() / 4, None).expect("room in the ring");
+    }
+}
+
+/// Waits until the switch has taken all.
+fn flush(tx: &mut TxRing) {
     tx.publish();
     while tx.pending() > 0 {
         tx.wait(tx.slots() - 1, None).expect("an empty ring");
