@@ -84,7 +84,7 @@ impl Installed {
 
     /// Puts back what somebody else has taken away or changed since, of these further things and of the trees. What it was.
     pub fn mend(&mut self, switch: &mut Switch, base: &[Edit]) -> Vec<String> {
-        let mut lacking: Vec<Edit> = base.iter().filter_map(|e| put_back(switch, e)).collect();
+        let mut lacking: Vec<Vec<Edit>> = base.iter().filter_map(|e| put_back(switch, e)).collect();
         let nothing = Objects::default();
         for objects in self.trees.values().map(|(_, o)| o).filter(|o| !o.are_in(switch)) {
             lacking.extend(nothing.change_to(objects).iter().filter_map(|e| put_back(switch, e)));
@@ -93,12 +93,12 @@ impl Installed {
             self.trouble = None;
             return Vec::new();
         }
-        let done = switch.edit(lacking.iter().map(std::slice::from_ref));
+        let done = switch.edit(lacking.iter().map(Vec::as_slice));
         let mut back = Vec::new();
         let mut trouble = None;
-        for (edit, done) in lacking.iter().zip(done) {
+        for (edits, done) in lacking.iter().zip(done) {
             match done {
-                Ok(()) => back.push(name(edit)),
+                Ok(()) => back.extend(edits.last().map(name)),
                 Err(e) => trouble = Some(e.to_string()),
             }
         }
@@ -138,15 +138,21 @@ impl Installed {
     }
 }
 
-/// The change after which it is as `wanted` has once made it, if it is not.
-fn put_back(switch: &Switch, wanted: &Edit) -> Option<Edit> {
+/// The changes after which it is as `wanted` has once made it, if it is not.
+fn put_back(switch: &Switch, wanted: &Edit) -> Option<Vec<Edit>> {
+    let again = || vec![wanted.clone()];
     match wanted {
-        Edit::AttachPort(port) => (!switch.has_port(&port.name)).then(|| wanted.clone()),
+        Edit::AttachPort(port) => (!switch.has_port(&port.name)).then(again),
         Edit::AddGroup(group) => match switch.group_config(&group.name) {
-            None => Some(wanted.clone()),
-            Some(there) => (there != group).then(|| Edit::UpdateGroup(group.clone())),
+            None => Some(again()),
+            Some(there) => (there != group).then(|| vec![Edit::UpdateGroup(group.clone())]),
         },
-        Edit::AddStatic(entry) => switch.static_port(entry.mac, entry.vlan).is_none().then(|| wanted.clone()),
+        Edit::AddStatic(entry) => match switch.static_port(entry.mac, entry.vlan) {
+            None => Some(again()),
+            Some(port) => {
+                (port != entry.port).then(|| vec![Edit::RemoveStatic(entry.mac, entry.vlan), wanted.clone()])
+            }
+        },
         _ => None,
     }
 }

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use valecast_config::{Config, Controller, Mac};
+use valecast_config::{Config, Controller, Mac, StaticEntry};
 use valecast_ring::client::{AttachOptions, Link, Port, RxRing, TxRing};
 use valecast_switch::daemon::Daemon;
+use valecast_switch::switch::Edit;
 
 use super::ask::Asker;
 use super::*;
@@ -296,7 +297,7 @@ fn a_link_that_breaks_is_down_and_up_again() {
     fake.report("a", |r| r.links[0].up);
     let port = rig.daemon.with("b", |s| s.port_state("to-a")).unwrap().unwrap().0;
     let change = |port: &valecast_config::Port| {
-        let edits = [valecast_switch::switch::Edit::UpdatePort(port.clone())];
+        let edits = [Edit::UpdatePort(port.clone())];
         assert!(rig.daemon.with("b", |s| s.edit([edits.as_slice()])).unwrap()[0].is_ok());
     };
     let deaf = "name = \"to-a\"\nkind = \"patch\"\npeer = \"a:to-b\"\nflood = false\ncapacity = \"100Mbit/s\"\n\
@@ -338,6 +339,13 @@ fn what_somebody_takes_out_of_the_switch_is_put_back() {
         s.group_config("qc-1").unwrap().buckets[0].port == RECEIVE_PORT
     };
     wait_for("the group as it was", || rig.daemon.with("b", right).unwrap().then_some(()));
+    with("a", &|s| {
+        let elsewhere = StaticEntry { mac: sender_address(1), port: "to-b".to_owned(), vlan: 0 };
+        let edits = [Edit::RemoveStatic(sender_address(1), 0), Edit::AddStatic(elsewhere)];
+        assert!(s.edit([&edits[..]])[0].is_ok());
+    });
+    let right = |s: &mut valecast_switch::switch::Switch| s.static_port(sender_address(1), 0) == Some("qc-1");
+    wait_for("the static entry as it was", || rig.daemon.with("a", right).unwrap().then_some(()));
 
     // All of it works.
     let place: Place = serde_json::from_value(rig.ask("b", "POST", "/v1/receive", &Value::Null).1).unwrap();
@@ -392,8 +400,7 @@ fn links_to_the_same_site_find_out_which_is_which() {
     // One of them is dead in one direction: it is down at both ends, and the other is not.
     let deaf = "name = \"1\"\nkind = \"patch\"\npeer = \"b:y\"\nflood = false\ncapacity = \"100Mbit/s\"\n\
                 faults = { loss = 1.0 }";
-    let edit =
-        [valecast_switch::switch::Edit::UpdatePort(valecast_config::parse_port("test", deaf).unwrap())];
+    let edit = [Edit::UpdatePort(valecast_config::parse_port("test", deaf).unwrap())];
     assert!(daemon.with("a", |s| s.edit([edit.as_slice()])).unwrap()[0].is_ok());
     ends("a", [false, true], ["y", "x"]);
     ends("b", [true, false], ["2", "1"]);
