@@ -133,6 +133,9 @@ impl Driver {
         bus.write(regs::IMS, WANTED);
         let mut d = Self { options, tx, rx, csb, combining: Combining::Idle, did: Did::default() };
         d.publish_rx(bus, mem)?;
+        // Writes are posted, and the CSB is memory: a card that is still being told would find frames there and send
+        // them by the registers of before. What is read comes back after all that was written.
+        bus.read(regs::STATUS);
         // Setting up is not counted.
         d.did = Did::default();
         Ok(d)

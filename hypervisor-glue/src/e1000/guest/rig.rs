@@ -201,6 +201,38 @@ mod tests {
     use super::*;
     use crate::e1000::regs::rctl;
 
+    /// A bus whose writes arrive when something is read, as those of PCI may.
+    struct Posts<'a>(At<'a>, Vec<(u32, u32)>);
+
+    impl Bus for Posts<'_> {
+        fn read(&mut self, at: u32) -> u32 {
+            self.1.drain(..).for_each(|(at, v)| self.0.write(at, v));
+            self.0.read(at)
+        }
+
+        fn write(&mut self, at: u32, v: u32) {
+            self.1.push((at, v));
+        }
+    }
+
+    /// Frames that lie in the CSB are seen at once; what they are sent by must have arrived before.
+    #[test]
+    fn a_driver_starts_when_the_card_knows_all_it_was_told() {
+        let options = Options { csb: true, rctl: 1 << 6 | rctl::UPE, ..Options::default() };
+        let device = Arc::new(Device::new(Settings { csb: true, ..Settings::default() }));
+        let mut chip = Chip::new(device.clone());
+        let mem = HeapMemory::new(&[(options.base, options.memory())]);
+        let mut bus = Posts(At { chip: &mut chip, now: 0, effects: Effects::default() }, Vec::new());
+        let mut driver = Driver::start(&mut bus, &mem, options).unwrap();
+        assert!(driver.send(&mut bus, &mem, &Send { bytes: &[2; 60], ..Send::default() }).unwrap());
+        let (mut tx, mut burst) = (TxQueue::new(device.clone()), Burst::default());
+        tx.take(&mem, &mut burst, 1, 0);
+        assert_eq!((burst.taken(), device.loops_back()), (0, true), "it comes back, it does not leave");
+        let mut got = 0;
+        driver.receive(&mut bus, &mem, |_| got += 1).unwrap();
+        assert_eq!(got, 1);
+    }
+
     /// Frames that come as fast as the driver takes them.
     #[test]
     fn a_flood_does_not_keep_the_driver_from_all_else() {
