@@ -18,6 +18,11 @@ pub struct Block {
 }
 
 impl Block {
+    /// Its first chunk.
+    pub fn first(&self) -> u64 {
+        self.number * BLOCK
+    }
+
     /// Runs of chunks that are here, with their bytes.
     pub fn runs(&self, chunk: usize) -> impl Iterator<Item = (Range<u64>, &[u8])> {
         let base = self.number * BLOCK;
@@ -58,14 +63,18 @@ impl Blocks {
         Self { chunk, chunks, most, blocks: Vec::new(), last: 0, tick: 0, spare: Vec::new() }
     }
 
-    /// Whether a chunk's block is here.
-    pub fn holds(&self, chunk: u64) -> bool {
-        self.blocks.iter().any(|b| b.number == chunk / BLOCK)
-    }
-
-    /// Takes a chunk. Returns a block that is to be written now, if there is one. `written` is how many chunks of its
-    /// block were written before, if the block is not here: with those it is full.
-    pub fn put(&mut self, chunk: u64, bytes: &[u8], written: u64) -> Option<Block> {
+    /// Takes a chunk. Returns a block that is to be written now, if there is one. `written` is asked how many chunks of
+    /// its block were written before, if the block is not here: with those it is full.
+    ///
+    /// # Errors
+    ///
+    /// Those of `written`; nothing is taken then.
+    pub fn put<E>(
+        &mut self,
+        chunk: u64,
+        bytes: &[u8],
+        written: impl FnOnce() -> Result<u64, E>,
+    ) -> Result<Option<Block>, E> {
         let number = chunk / BLOCK;
         self.tick += 1;
         let mut out = None;
@@ -73,13 +82,14 @@ impl Blocks {
             self.last = match self.blocks.iter().position(|b| b.number == number) {
                 Some(at) => at,
                 None => {
+                    let count = written()?;
                     if self.blocks.len() == self.most {
                         let oldest = (0..self.most).min_by_key(|i| self.blocks[*i].used).unwrap_or(0);
                         out = Some(self.blocks.swap_remove(oldest));
                     }
                     let mut data = self.spare.pop().unwrap_or_default();
                     data.resize(self.chunk * BLOCK as usize, 0);
-                    self.blocks.push(Block { number, data, filled: [0; WORDS], count: written, used: 0 });
+                    self.blocks.push(Block { number, data, filled: [0; WORDS], count, used: 0 });
                     self.blocks.len() - 1
                 }
             };
@@ -96,7 +106,7 @@ impl Blocks {
         if block.count == BLOCK.min(self.chunks - number * BLOCK) && out.is_none() {
             out = Some(self.blocks.swap_remove(self.last));
         }
-        out
+        Ok(out)
     }
 
     /// A chunk that is here.

@@ -26,8 +26,8 @@ use super::FileError;
 use crate::transport::wire::Shape;
 use head::{Head, MAGIC, stage_of};
 pub use head::{Stage, stage_in};
-pub use page::SEGMENT;
 use page::{FIRST, Page, STRIDE, place};
+pub use page::{SEGMENT, WORDS};
 
 /// Most segments: 16 MiB of memory, 193 TB in chunks of 1408 bytes.
 const MOST_SEGMENTS: usize = 1 << 22;
@@ -192,6 +192,44 @@ impl Journal {
         self.left[s] -= 1;
         self.all_left -= 1;
         Ok(true)
+    }
+
+    /// As [`Self::set`] for all chunks of a segment whose bits are set; how many are new.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn merge(&mut self, segment: u64, bits: &[u64; WORDS]) -> Result<u64, FileError> {
+        let Some(s) = self.segment(segment.saturating_mul(SEGMENT)) else { return Ok(0) };
+        if self.left[s] == 0 {
+            return Ok(0);
+        }
+        let valid = page::mask(self.len(s));
+        let page = self.page(s)?;
+        let mut new = 0;
+        for ((mine, more), valid) in page.bits.iter_mut().zip(bits).zip(valid) {
+            new += (more & valid & !*mine).count_ones();
+            *mine |= more & valid;
+        }
+        self.cache[self.last].dirty |= new > 0;
+        self.left[s] -= new;
+        self.all_left -= u64::from(new);
+        Ok(new.into())
+    }
+
+    /// The bits of the chunks from `first` on, a multiple of 64.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn bits<const N: usize>(&mut self, first: u64) -> Result<[u64; N], FileError> {
+        let mut bits = [0; N];
+        if let Some(s) = self.segment(first) {
+            let (word, _) = place(first);
+            let page = &self.page(s)?.bits;
+            bits.iter_mut().zip(page.get(word..).unwrap_or_default()).for_each(|(to, from)| *to = *from);
+        }
+        Ok(bits)
     }
 
     /// Whether noting that chunk needs room that only [`Self::sync`] can make.

@@ -3,6 +3,7 @@
 //! - [`manifest`]: names, sizes and modes, checked before anything is made of them;
 //! - [`source`]: a file or directory, read as one content;
 //! - [`journal`]: which chunks are on the disk, in a file that survives a crash;
+//! - `written`: which were handed to the system, in a file that survives a kill;
 //! - [`blocks`]: chunks gathered to large aligned writes;
 //! - [`store`]: all of it for one transfer at a receiver, up to the rename at the end.
 
@@ -11,6 +12,7 @@ pub mod journal;
 pub mod manifest;
 pub mod source;
 pub mod store;
+mod written;
 
 use std::io;
 use std::path::Path;

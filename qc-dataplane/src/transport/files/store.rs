@@ -1,7 +1,8 @@
 //! One transfer's files at a receiver, from the first chunk to the rename.
 //!
 //! ```text
-//! DIR/.valecast/<transfer>/journal     which chunks are here (`journal`)
+//! DIR/.valecast/<transfer>/journal     which chunks are on the disk (`journal`)
+//! DIR/.valecast/<transfer>/written     which are with the system, on their way there (`written`)
 //! DIR/.valecast/<transfer>/data/NAME   the files, of full size from the start
 //! DIR/NAME                             appears when all is here and its hash is right
 //! ```
@@ -24,8 +25,9 @@ use nix::unistd::syncfs;
 
 use super::FileError;
 use super::blocks::{BLOCK, Block, Blocks};
-use super::journal::{Journal, Stage};
+use super::journal::{Journal, SEGMENT, Stage};
 use super::manifest::{KEPT, Kind, Manifest};
+use super::written::Written;
 use crate::transport::wire::Shape;
 use disk::{allocate, mode, open_file, private_dir, remove};
 
@@ -43,7 +45,8 @@ pub struct StoreOptions {
     pub replace: bool,
     /// Bytes of blocks in memory.
     pub memory: usize,
-    /// Bytes after which all is brought to the disk, so that a crash costs no more.
+    /// Bytes after which all is brought to the disk, so that no more is lost when the machine stops. When only the
+    /// process does, no more is lost than `memory`.
     pub checkpoint: u64,
 }
 
@@ -67,6 +70,7 @@ pub struct Store {
     manifest: Manifest,
     shape: Shape,
     journal: Journal,
+    written: Option<Written>,
     blocks: Blocks,
     pieces: Vec<Piece>,
     open: Vec<(usize, File)>,
@@ -77,6 +81,18 @@ pub struct Store {
     hashed: u64,
     /// Chunks below are all here.
     prefix: u64,
+}
+
+/// Chunks of a chunk's block that are here, when none of them is in memory.
+fn written_of_block(journal: &mut Journal, chunk: u64, chunks: u64) -> Result<u64, FileError> {
+    let from = chunk / BLOCK * BLOCK;
+    let to = (from + BLOCK).min(chunks);
+    let (mut missing, mut at) = (0, from);
+    while let Some(run) = journal.missing(at, to)? {
+        missing += run.end - run.start;
+        at = run.end;
+    }
+    Ok(to - from - missing)
 }
 
 /// The directory in which a transfer is kept while it is not complete.
@@ -112,6 +128,7 @@ impl Store {
             manifest,
             shape: *shape,
             journal,
+            written: None,
             pieces: Vec::new(),
             open: Vec::new(),
             touched: Vec::new(),
@@ -135,7 +152,34 @@ impl Store {
             }
             return Err(e);
         }
+        let path = store.stage.join("written");
+        store.written = Written::open(&path, shape, manifest_hash, !fresh);
+        store.recall()?;
         Ok(store)
+    }
+
+    /// Takes up what a process that was killed had written since its last checkpoint.
+    fn recall(&mut self) -> Result<(), FileError> {
+        let Some(written) = self.written.take() else { return Ok(()) };
+        let mut any = false;
+        written.each(|segment, bits| -> Result<(), FileError> {
+            if self.journal.is_crowded(segment * SEGMENT) {
+                self.harden()?;
+            }
+            any |= self.journal.merge(segment, bits)? > 0;
+            Ok(())
+        })?;
+        if any {
+            self.harden()?;
+        }
+        self.written = Some(written);
+        Ok(())
+    }
+
+    /// Brings to the disk what another process wrote, and then the journal.
+    fn harden(&mut self) -> Result<(), FileError> {
+        self.sync_all()?;
+        self.journal.sync()
     }
 
     /// Makes room for what is to come, if it may come at all.
@@ -229,29 +273,17 @@ impl Store {
         if self.journal.is_crowded(chunk) {
             self.checkpoint()?;
         }
-        let written = if self.blocks.holds(chunk) { 0 } else { self.written_of_block(chunk)? };
-        if let Some(block) = self.blocks.put(chunk, bytes, written) {
-            self.write(&block)?;
-            self.blocks.recycle(block);
-        }
+        let (journal, chunks) = (&mut self.journal, self.shape.chunks());
+        let out = self.blocks.put(chunk, bytes, || written_of_block(journal, chunk, chunks))?;
         self.journal.set(chunk)?;
+        if let Some(block) = out {
+            self.write_out(block)?;
+        }
         self.since += bytes.len() as u64;
         if self.since >= self.options.checkpoint {
             self.checkpoint()?;
         }
         Ok(true)
-    }
-
-    /// Chunks of a chunk's block that are here, when none of them is in memory.
-    fn written_of_block(&mut self, chunk: u64) -> Result<u64, FileError> {
-        let from = chunk / BLOCK * BLOCK;
-        let to = (from + BLOCK).min(self.shape.chunks());
-        let (mut missing, mut at) = (0, from);
-        while let Some(run) = self.journal.missing(at, to)? {
-            missing += run.end - run.start;
-            at = run.end;
-        }
-        Ok(to - from - missing)
     }
 
     /// Copies a chunk that is here to `out`, and zeros after its end.
@@ -269,6 +301,20 @@ impl Store {
                 file.read_exact_at(&mut now[part], at)
             })?,
         }
+        Ok(())
+    }
+
+    /// Writes a block, and says so to whoever comes after this process.
+    fn write_out(&mut self, block: Block) -> Result<(), FileError> {
+        self.write(&block)?;
+        if let Some(written) = &self.written {
+            // No chunk of it is in memory now: those that the journal has are all with the system.
+            let bits = self.journal.bits(block.first())?;
+            if !written.note(block.first() / BLOCK, &bits) {
+                self.written = None;
+            }
+        }
+        self.blocks.recycle(block);
         Ok(())
     }
 
@@ -330,8 +376,7 @@ impl Store {
     /// The disk is full, or fails. The journal then says nothing about what came since the last one.
     pub fn checkpoint(&mut self) -> Result<(), FileError> {
         while let Some(block) = self.blocks.pop() {
-            self.write(&block)?;
-            self.blocks.recycle(block);
+            self.write_out(block)?;
         }
         if self.since > 0 {
             if self.touched.len() > OPEN {
@@ -411,6 +456,11 @@ impl Store {
         self.hasher.reset();
         self.hashed = 0;
         self.prefix = 0;
+        // Before the journal: what that forgets is not to come back from here.
+        if let Some(written) = self.written.take_if(|w| !w.clear()) {
+            drop(written);
+            remove(&self.stage.join("written"))?;
+        }
         self.journal.clear()
     }
 

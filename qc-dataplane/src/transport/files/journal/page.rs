@@ -49,12 +49,7 @@ impl Page {
             }
         }
         // Bits after the last chunk are nobody's.
-        for (i, word) in best.bits.iter_mut().enumerate() {
-            *word &= match (len as usize).saturating_sub(i * 64) {
-                64.. => u64::MAX,
-                n => (1 << n) - 1,
-            };
-        }
+        best.bits.iter_mut().zip(mask(len)).for_each(|(word, valid)| *word &= valid);
         Ok(best)
     }
 
@@ -64,6 +59,14 @@ impl Page {
         self.checksum = self.checksum();
         file.write_all_at(self.as_bytes(), FIRST + (self.segment * 2 + self.generation % 2) * STRIDE)
     }
+}
+
+/// For each word of a segment of `len` chunks the bits that are somebody's.
+pub(super) fn mask(len: u64) -> impl Iterator<Item = u64> {
+    (0..WORDS).map(move |i| match (len as usize).saturating_sub(i * 64) {
+        64.. => u64::MAX,
+        n => (1 << n) - 1,
+    })
 }
 
 /// Word and bit of a chunk in the page of its segment.
