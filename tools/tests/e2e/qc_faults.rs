@@ -32,6 +32,14 @@ fn diamond() -> Vec<Link> {
     ]
 }
 
+/// Bytes that a port of a site has sent.
+#[track_caller]
+fn sent(sites: &Sites, site: &str, port: &str) -> u64 {
+    let stats = sites.daemon.ctl_on(site, &["stats"]);
+    let ports = stats["ports"].as_array().cloned().unwrap_or_default();
+    ports.iter().find(|p| p["name"] == port).and_then(|p| p["out_bytes"].as_u64()).expect("a counter")
+}
+
 #[track_caller]
 fn arrived(send: Running) {
     let (code, said) = send.end(PATIENCE);
@@ -126,16 +134,22 @@ fn a_receiver_is_killed_ten_times_and_the_other_does_not_notice() {
         Transfer::begin(&fork(), 24_000_000, &[]);
     let place = sites.folder("t1").join("data");
     let mut word = 7u64;
+    let mut had = 0;
     for kill in 0..10 {
         // Each time at another, higher share of the file: random, and the same in every run.
         word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let share = (f64::from(kill) + (word >> 40) as f64 / (1u64 << 24) as f64) / 12.0;
         wait_have(&sites, "t1", (share * bytes as f64) as usize);
+        had += sites.have("t1");
         assert!(!place.exists(), "killed {kill} times only");
         receiver.kill();
         receiver = sites.recv("t1", &sites.folder("t1"));
     }
     arrived(send);
+    // Each kill costs the blocks that were open, and what was in rings; not what had been written.
+    let more = sent(&sites, "S", "to-a").saturating_sub(bytes * 110 / 100);
+    assert!(more < 10 * 4_000_000, "{more} bytes more were sent, {had} had arrived before the kills");
+    assert!(had > 80_000_000, "{had}: the kills came too early to cost anything");
     complete(sites, &file);
 }
 
@@ -263,11 +277,7 @@ fn without_faults_nothing_is_sent_twice() {
         done["receivers"].as_array().is_some_and(|r| r.iter().all(|r| r["state"] == "verified")),
         "{done:#}"
     );
-    let stats = sites.daemon.ctl_on("S", &["stats"]);
-    let ports = stats["ports"].as_array().cloned().unwrap_or_default();
-    let out =
-        ports.iter().find(|p| p["name"] == "to-a").and_then(|p| p["out_bytes"].as_u64()).expect("a counter");
-    let part = out as f64 / bytes as f64;
+    let part = sent(&sites, "S", "to-a") as f64 / bytes as f64;
     assert!((1.03..1.10).contains(&part), "the link carried {part:.3} of the file");
     complete(sites, &file);
 }
