@@ -1,6 +1,7 @@
 //! QuickCast when things go wrong: loss, deaths, dead links, full disks, forged frames. Real daemons, controllers and
 //! endpoints; what arrives is compared byte by byte, and every switch's books are balanced at the end.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -306,12 +307,46 @@ fn faketime() -> Option<String> {
     found.find(|p| p.exists()).map(|p| p.display().to_string())
 }
 
+/// What libfaketime keeps in shared memory: it stays when its process is killed, and is removed when this goes.
+struct SharedMemory(BTreeSet<PathBuf>);
+
+impl SharedMemory {
+    fn now() -> Self {
+        Self(shared_memory())
+    }
+}
+
+fn shared_memory() -> BTreeSet<PathBuf> {
+    let names = fs::read_dir("/dev/shm").into_iter().flatten().flatten().map(|e| e.path());
+    names.filter(|path| process_of(path).is_some()).collect()
+}
+
+/// The process whose shared memory or semaphore that is.
+fn process_of(path: &Path) -> Option<u32> {
+    let name = path.file_name()?.to_str()?;
+    let number = name.strip_prefix("faketime_shm_").or_else(|| name.strip_prefix("sem.faketime_sem_"));
+    number?.parse().ok()
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        let ended = |path: &Path| {
+            process_of(path).is_some_and(|id| !Path::new("/proc").join(id.to_string()).exists())
+        };
+        for path in shared_memory().difference(&self.0).filter(|path| ended(path)) {
+            // Somebody else may have been quicker.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
 /// The wall's clock is an hour ahead while a file is sent, and then an hour behind.
 #[test]
 fn the_clock_jumps_forward_and_back() {
     if !need("the_clock_jumps_forward_and_back", &["faketime"]) {
         return;
     }
+    let _left = SharedMemory::now();
     let dir = tempfile::tempdir().expect("a folder");
     let clock = dir.path().join("clock");
     let set = |hours: i64| {
