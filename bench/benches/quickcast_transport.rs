@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use valecast_qc_dataplane::address::{receiver_address, sender_address, tree_address};
 use valecast_qc_dataplane::transport::files::source::Source;
 use valecast_qc_dataplane::transport::files::store::StoreOptions;
-use valecast_qc_dataplane::transport::receiver::{Receiver, ReceiverOptions};
+use valecast_qc_dataplane::transport::receiver::{Place, Receiver, ReceiverOptions};
 use valecast_qc_dataplane::transport::sender::{Sender, SenderOptions};
 use valecast_qc_dataplane::transport::wire::{self, Message, State};
 
@@ -26,8 +26,7 @@ fn receiver(dir: &Path) -> Receiver {
     Receiver::new(ReceiverOptions {
         transfer: 1,
         partition: 0,
-        number: 0,
-        from: receiver_address(1, 1),
+        places: vec![Place { sender: sender_address(1), from: receiver_address(1, 1), number: 0 }],
         seed: 1,
         store: StoreOptions::new(dir),
     })

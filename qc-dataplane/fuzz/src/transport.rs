@@ -3,7 +3,7 @@
 use valecast_qc_dataplane::address;
 use valecast_qc_dataplane::transport::files::manifest::{Kind as Entry, Manifest};
 use valecast_qc_dataplane::transport::files::store::StoreOptions;
-use valecast_qc_dataplane::transport::receiver::{Receiver, ReceiverOptions};
+use valecast_qc_dataplane::transport::receiver::{Place, Receiver, ReceiverOptions};
 use valecast_qc_dataplane::transport::wire::{self, Envelope, Kind, Message, body};
 
 /// The case: pieces of a length byte (in 8 bytes), a kind, and a body. Each piece is given to a receiver in a
@@ -14,8 +14,11 @@ pub fn transport_frames(data: &[u8], dir: &std::path::Path) {
     let mut receiver = Receiver::new(ReceiverOptions {
         transfer: 7,
         partition: 0,
-        number: 0,
-        from: address::receiver_address(1, 1),
+        places: vec![Place {
+            sender: address::sender_address(1),
+            from: address::receiver_address(1, 1),
+            number: 0,
+        }],
         seed: 1,
         store: StoreOptions::new(dir.join("in")),
     });

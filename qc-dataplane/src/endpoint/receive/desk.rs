@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver as Heard, RecvTimeoutError, TryRecvError, channel
 use std::time::{Duration, Instant};
 
 use super::inbox::Share;
-use super::station::Station;
+use super::station::{Shared, Station};
 use super::tidy::Tidy;
 use super::worker::{View, Where, Worker};
 use crate::control::{Incoming, IncomingTree};
@@ -42,7 +42,8 @@ pub struct Desk {
     share: Arc<Share>,
     station: Option<Station>,
     retry: Instant,
-    workers: BTreeMap<u32, Worker>,
+    /// By transfer.
+    workers: BTreeMap<u64, Worker>,
     /// Workers that bring the last to their disks.
     ending: Vec<Worker>,
     trouble: Option<String>,
@@ -165,36 +166,32 @@ impl Desk {
         if self.station.is_some() {
             self.trouble = None;
         }
-        let gone: Vec<u32> =
-            self.workers.keys().copied().filter(|t| !incoming.trees.iter().any(|i| i.tree == *t)).collect();
-        for tree in gone {
-            if let Some(worker) = self.workers.remove(&tree) {
+        let is_there = |transfer: u64| incoming.trees.iter().any(|i| i.transfer == transfer);
+        let gone: Vec<u64> = self.workers.keys().copied().filter(|t| !is_there(*t)).collect();
+        for transfer in gone {
+            if let Some(worker) = self.workers.remove(&transfer) {
                 worker.close();
                 self.ending.push(worker);
             }
         }
         let Some(station) = &self.station else { return Ok(()) };
         let station = station.shared().clone();
-        let mut trees = incoming.trees;
-        // Of two trees of one transfer the newer one counts.
-        trees.sort_by_key(|t| t.tree);
-        for (i, tree) in trees.iter().enumerate() {
-            let is_old = trees[i + 1..].iter().any(|t| t.transfer == tree.transfer);
-            if is_old || self.workers.get(&tree.tree).is_some_and(|w| w.tree == *tree) {
+        for (transfer, trees) in by_transfer(incoming.trees) {
+            if self.workers.get_mut(&transfer).is_some_and(|w| w.keeps(&trees)) {
                 continue;
             }
-            let before = self.take_worker(tree.transfer);
-            let worker = Worker::start(tree.clone(), &self.to, &station, &self.share, before)?;
-            self.workers.insert(tree.tree, worker);
+            let before = self.take_worker(transfer);
+            if let Some(worker) = start(trees, &self.to, &station, &self.share, before)? {
+                self.workers.insert(transfer, worker);
+            }
         }
         Ok(())
     }
 
     /// The worker that has the transfer's files now, if one has.
     fn take_worker(&mut self, transfer: u64) -> Option<Worker> {
-        let tree = self.workers.iter().find(|(_, w)| w.tree.transfer == transfer).map(|(t, _)| *t);
-        let worker = match tree {
-            Some(tree) => self.workers.remove(&tree),
+        let worker = match self.workers.remove(&transfer) {
+            Some(worker) => Some(worker),
             None => {
                 let at = self.ending.iter().position(|w| w.tree.transfer == transfer)?;
                 Some(self.ending.swap_remove(at))
@@ -218,11 +215,12 @@ impl Desk {
                 let shared = station.shared().clone();
                 self.station = Some(station);
                 self.trouble = None;
-                for (_, worker) in std::mem::take(&mut self.workers) {
-                    let tree = worker.tree.clone();
+                for (transfer, worker) in std::mem::take(&mut self.workers) {
+                    let trees = worker.trees().to_vec();
                     worker.close();
-                    let next = Worker::start(tree.clone(), &self.to, &shared, &self.share, Some(worker))?;
-                    self.workers.insert(tree.tree, next);
+                    if let Some(next) = start(trees, &self.to, &shared, &self.share, Some(worker))? {
+                        self.workers.insert(transfer, next);
+                    }
                 }
             }
             Err(e) => self.trouble = Some(e.to_string()),
@@ -248,6 +246,32 @@ impl Desk {
     pub fn dir(&self) -> &PathBuf {
         &self.to.dir
     }
+}
+
+/// The trees of each transfer's newest partition: there are several where they share its content. An older one is what the
+/// transfer was on before.
+fn by_transfer(mut trees: Vec<IncomingTree>) -> BTreeMap<u64, Vec<IncomingTree>> {
+    trees.sort_by_key(|t| std::cmp::Reverse(t.tree));
+    let mut transfers: BTreeMap<u64, Vec<IncomingTree>> = BTreeMap::new();
+    for tree in trees {
+        let mine = transfers.entry(tree.transfer).or_default();
+        if mine.first().is_none_or(|newest| newest.partition == tree.partition) {
+            mine.push(tree);
+        }
+    }
+    transfers
+}
+
+fn start(
+    trees: Vec<IncomingTree>,
+    to: &Where,
+    station: &Arc<Shared>,
+    share: &Arc<Share>,
+    before: Option<Worker>,
+) -> Result<Option<Worker>, EndpointError> {
+    let mut trees = trees.into_iter();
+    let Some(first) = trees.next() else { return Ok(None) };
+    Worker::start(first, trees.collect(), to, station, share, before).map(Some)
 }
 
 /// Asks the site again and again what may arrive.

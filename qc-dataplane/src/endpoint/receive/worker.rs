@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::inbox::{Batch, Inbox, Share};
 use super::station::Shared;
-use crate::address::receiver_address;
+use crate::address::{receiver_address, sender_address};
 use crate::control::IncomingTree;
 use crate::endpoint::EndpointError;
 use crate::endpoint::clock::{Clock, random};
 use crate::transport::files::store::StoreOptions;
-use crate::transport::receiver::{Receiver, ReceiverCounters, ReceiverOptions};
+use crate::transport::receiver::{Place, Receiver, ReceiverCounters, ReceiverOptions};
 use crate::transport::wire::State;
 
 /// Frames after which a receiver looks what else is due: its answers, and reading back.
@@ -53,10 +53,12 @@ pub struct View {
     pub gone: bool,
 }
 
-/// A transfer that arrives by a tree. Dropping it brings to the disk what is here, for a later continuation.
+/// A transfer that arrives, by one tree or several at once. Dropping it brings to the disk what is here, for a later continuation.
 pub struct Worker {
-    /// The tree, as the site said.
+    /// What arrives, as the site said of its first tree.
     pub tree: IncomingTree,
+    /// The trees by which it comes.
+    trees: Vec<IncomingTree>,
     inbox: Arc<Inbox>,
     view: Arc<Mutex<View>>,
     station: Arc<Shared>,
@@ -65,32 +67,36 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts; first it waits for `before`, a worker of the same transfer on an older tree.
+    /// Starts, with `trees` of one partition that there is at least one of; first it waits for `before`, a worker of the
+    /// same transfer on older ones.
     ///
     /// # Errors
     ///
     /// The system has no threads, or no randomness.
     pub fn start(
         tree: IncomingTree,
+        others: Vec<IncomingTree>,
         to: &Where,
         station: &Arc<Shared>,
         share: &Arc<Share>,
         before: Option<Self>,
     ) -> Result<Self, EndpointError> {
         let inbox = Arc::new(Inbox::new(share.clone()));
+        let trees: Vec<IncomingTree> = std::iter::once(tree.clone()).chain(others).collect();
         let mut store = StoreOptions::new(&to.dir);
         store.replace = to.replace;
         store.memory = (MEMORY / share.transfers().max(1)).min(MOST);
         let options = ReceiverOptions {
             transfer: tree.transfer,
             partition: tree.partition,
-            number: u32::from(tree.receiver).saturating_sub(1),
-            from: receiver_address(tree.tree, tree.receiver),
+            places: trees.iter().map(place).collect(),
             seed: random().map_err(EndpointError::system("/dev/urandom"))?,
             store,
         };
         let view = Arc::new(Mutex::new(View::default()));
-        station.expect(tree.tree, tree.receiver, inbox.clone());
+        for t in &trees {
+            station.expect(t.tree, t.receiver, inbox.clone());
+        }
         let (frames, shown, port) = (inbox.clone(), view.clone(), station.clone());
         let thread = std::thread::Builder::new()
             .name(format!("qc-recv-{}", tree.tree))
@@ -100,7 +106,27 @@ impl Worker {
                 run(options, &frames, &shown, &port);
             })
             .map_err(EndpointError::system("no thread"))?;
-        Ok(Self { tree, inbox, view, station: station.clone(), thread: Some(thread), told: false })
+        Ok(Self { tree, trees, inbox, view, station: station.clone(), thread: Some(thread), told: false })
+    }
+
+    /// Whether it can go on with `trees` and no others: there may be fewer than before, but none that is new.
+    pub(super) fn keeps(&mut self, trees: &[IncomingTree]) -> bool {
+        let keeps = trees.iter().all(|t| self.trees.contains(t));
+        if keeps {
+            self.trees.retain(|t| {
+                let stays = trees.contains(t);
+                if !stays {
+                    self.station.refuse(t.tree);
+                }
+                stays
+            });
+        }
+        keeps
+    }
+
+    /// The trees by which it comes.
+    pub(super) fn trees(&self) -> &[IncomingTree] {
+        &self.trees
     }
 
     /// How it stands.
@@ -115,7 +141,7 @@ impl Worker {
 
     /// Takes no more frames. What is here goes to the disk meanwhile; dropping waits for that.
     pub fn close(&self) {
-        self.station.refuse(self.tree.tree);
+        self.trees.iter().for_each(|t| self.station.refuse(t.tree));
         self.inbox.close();
     }
 }
@@ -134,6 +160,14 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+fn place(tree: &IncomingTree) -> Place {
+    Place {
+        sender: sender_address(tree.tree),
+        from: receiver_address(tree.tree, tree.receiver),
+        number: u32::from(tree.receiver).saturating_sub(1),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::endpoint::clock::random;
 use crate::endpoint::local::LocalSite;
 use crate::transport::files::source::Source;
 use crate::transport::sender::SenderCounters;
+use crate::transport::sender::shares::Shares;
 use crate::transport::wire::Shape;
 
 /// From one message to the controller to the next.
@@ -126,6 +127,8 @@ pub struct Job {
     session: u64,
     cancel: Arc<AtomicBool>,
     hash: Arc<OnceLock<[u8; 32]>>,
+    /// Partitions that several trees lead to.
+    shares: BTreeMap<u16, Arc<Shares>>,
     socket: Option<PathBuf>,
     trees: BTreeMap<u32, TreeSender>,
     /// Trees whose port was away, and not before when to try them again.
@@ -161,6 +164,7 @@ impl Job {
             session: random().map_err(EndpointError::system("/dev/urandom"))?,
             cancel,
             hash: Arc::default(),
+            shares: BTreeMap::new(),
             socket: None,
             trees: BTreeMap::new(),
             rest: BTreeMap::new(),
@@ -248,10 +252,8 @@ impl Job {
 
     /// How far all trees are; that all is over, if it is.
     fn progress(&mut self, status: Option<&TransferStatus>) -> Progress {
-        let mut trees = Vec::new();
-        for tree in self.trees.values() {
-            trees.push(self.tally.tree(&tree.status, &tree.view(), &self.parcel.shape));
-        }
+        let views: Vec<_> = self.trees.values().map(|tree| (&tree.status, tree.view())).collect();
+        let trees = self.tally.trees(&views, &self.parcel.shape);
         let all_done = self.trees.values().all(|t| t.view().end == Some(TreeEnd::Done));
         let idle = all_done && status.is_some_and(|s| self.tally.has_ended(s));
         let since = idle.then(|| self.idle.unwrap_or_else(Instant::now));
@@ -280,7 +282,13 @@ impl Job {
         for tree in gone {
             self.end(tree);
         }
+        self.shares.retain(|partition, _| wanted.iter().any(|t| t.partition == *partition));
         for tree in wanted {
+            // One that is left alone goes on with what it has of the partition, and takes the rest.
+            if wanted.iter().any(|t| t.partition == tree.partition && t.tree != tree.tree) {
+                let new = || Arc::new(Shares::new(&self.parcel.shape));
+                self.shares.entry(tree.partition).or_insert_with(new);
+            }
             self.keep(tree, tell)?;
         }
         Ok(())
@@ -289,8 +297,8 @@ impl Job {
     fn end(&mut self, tree: u32) {
         if let Some(mut tree) = self.trees.remove(&tree) {
             let view = tree.stop();
-            self.tally.tree(&tree.status, &view, &self.parcel.shape);
             self.before = sum(self.before, view.counters);
+            self.tally.trees(&[(&tree.status, view)], &self.parcel.shape);
         }
     }
 
@@ -327,6 +335,7 @@ impl Job {
             session: self.session,
             socket,
             hash: self.hash.clone(),
+            shares: self.shares.get(&status.partition).cloned(),
             manifest: self.parcel.manifest,
             silence: self.silence,
         };

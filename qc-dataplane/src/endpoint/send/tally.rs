@@ -31,21 +31,51 @@ pub fn progress_of(peer: &PeerStatus, shape: &Shape) -> ReceiverProgress {
     ReceiverProgress { have, rate, state, why }
 }
 
+const NOTHING: ReceiverProgress =
+    ReceiverProgress { have: 0, rate: 0, state: ReceiverState::Waiting, why: None };
+
+/// What counts of a receiver that says one thing on one tree and another on the next, or nothing.
+fn rank(state: ReceiverState) -> u8 {
+    match state {
+        ReceiverState::Waiting => 0,
+        ReceiverState::Silent => 1,
+        ReceiverState::Receiving => 2,
+        ReceiverState::Checking => 3,
+        ReceiverState::Failed => 4,
+        ReceiverState::Verified => 5,
+    }
+}
+
 impl Tally {
-    /// Takes over how a tree stands, and says it.
-    pub fn tree(&mut self, status: &TreeStatus, view: &TreeView, shape: &Shape) -> TreeProgress {
-        let nothing = ReceiverProgress { have: 0, rate: 0, state: ReceiverState::Waiting, why: None };
-        let mut receivers = Vec::new();
-        for (i, site) in status.receivers.iter().enumerate() {
-            let now = view.peers.get(i).map_or(nothing.clone(), |p| progress_of(p, shape));
-            // One that has not spoken on this tree yet keeps what it said on the last one.
-            let known = self.sites.entry(site.clone()).or_insert_with(|| now.clone());
+    /// Takes over how trees stand, and says it. A receiver that is on several of them stands as it does on the best.
+    pub fn trees(&mut self, trees: &[(&TreeStatus, TreeView)], shape: &Shape) -> Vec<TreeProgress> {
+        let mut now: BTreeMap<&str, ReceiverProgress> = BTreeMap::new();
+        for (status, view) in trees {
+            for (i, site) in status.receivers.iter().enumerate() {
+                let here = view.peers.get(i).map_or(NOTHING, |p| progress_of(p, shape));
+                let best = now.entry(site).or_insert_with(|| here.clone());
+                if (rank(here.state), here.have) > (rank(best.state), best.have) {
+                    *best = here;
+                }
+            }
+        }
+        for (site, now) in &now {
+            // One that has not spoken on these trees yet keeps what it said on the last one.
+            let known = self.sites.entry((*site).to_owned()).or_insert_with(|| now.clone());
             if now.state != ReceiverState::Waiting {
                 *known = now.clone();
             }
-            receivers.push(now);
         }
-        TreeProgress { tree: status.tree, residual: view.residual.min(shape.total()), receivers }
+        let progress = |(status, view): &(&TreeStatus, TreeView)| TreeProgress {
+            tree: status.tree,
+            residual: view.residual.min(shape.total()),
+            receivers: status
+                .receivers
+                .iter()
+                .map(|s| now.get(s.as_str()).cloned().unwrap_or(NOTHING))
+                .collect(),
+        };
+        trees.iter().map(progress).collect()
     }
 
     /// Receivers that have it all.

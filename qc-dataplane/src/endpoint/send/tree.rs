@@ -21,6 +21,7 @@ use crate::endpoint::port::{self, Bell};
 use crate::transport::files::FileError;
 use crate::transport::files::source::Source;
 use crate::transport::sender::peers::PeerStatus;
+use crate::transport::sender::shares::Shares;
 use crate::transport::sender::{Sender, SenderCounters, SenderOptions};
 
 /// What waits in the ring goes within this time at the tree's rate.
@@ -49,6 +50,8 @@ pub struct Common {
     pub socket: PathBuf,
     /// BLAKE3 of the content, once some tree's sender has read it all.
     pub hash: Arc<OnceLock<[u8; 32]>>,
+    /// Whose chunks are whose, if several trees lead to the same receivers.
+    pub shares: Option<Arc<Shares>>,
     /// BLAKE3 of the list of files: all trees send the same.
     pub manifest: [u8; 32],
     /// How long a receiver may be silent before the others end without it.
@@ -207,7 +210,10 @@ fn run(
     let hops: Vec<u32> =
         (0..status.receivers.len()).map(|i| status.hops.get(i).copied().unwrap_or(0)).collect();
     let slots = common.cut.frame().div_ceil(tx.buf_size().max(1)) as u32;
-    let sender = Sender::new(options, source, &hops, clock.now());
+    let mut sender = Sender::new(options, source, &hops, clock.now());
+    if let Some(shares) = &common.shares {
+        sender = sender.sharing(shares.of(status.tree));
+    }
     let mut run = Run {
         shared,
         common,

@@ -64,7 +64,7 @@ impl Receiver {
         let Some(about) = &self.about else { return };
         self.parts = Vec::new();
         let bytes = std::mem::take(&mut self.manifest);
-        self.news = true;
+        self.seats.iter_mut().for_each(|s| s.news = true);
         let opened = Manifest::parse(&bytes).map_err(FileError::from).and_then(|manifest| {
             let o = &self.options;
             Store::open(&o.store, o.transfer, &about.shape, manifest, &about.manifest_hash)

@@ -2,6 +2,7 @@
 //!
 //! - [`options`]: who it is;
 //! - `joining`: takes the manifest;
+//! - `seat`: its place on each of the trees that lead to it;
 //! - `reports`: polls and answers; [`answer`]: when to answer a poll, and when to keep silent;
 //! - `joined`: what there is once the manifest is known: the store, and parity that waits for its block.
 
@@ -10,6 +11,7 @@ mod joined;
 mod joining;
 pub mod options;
 mod reports;
+mod seat;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -17,10 +19,10 @@ use rand_chacha::rand_core::SeedableRng;
 use super::Steady;
 use super::files::FileError;
 use super::wire::body;
-use super::wire::{Cause, Envelope, Mac, Message, Reject, Shape, State, parse};
-use answer::Answer;
+use super::wire::{Cause, Envelope, Message, Reject, Shape, State, parse};
 use joined::Joined;
-pub use options::{ReceiverCounters, ReceiverOptions};
+pub use options::{Place, ReceiverCounters, ReceiverOptions};
+use seat::Seat;
 
 /// Bytes that are read back in one call.
 const HASH_STEP: usize = 4 << 20;
@@ -46,15 +48,7 @@ pub struct Receiver {
     failure: Option<FileError>,
     /// Contents that were read back and were wrong.
     wrong: u32,
-    sender: Option<(Mac, u32)>,
-    session: u64,
-    round: u32,
-    /// Spread and group of the last poll.
-    asked: Option<(u32, u32)>,
-    answer: Option<Answer>,
-    /// What the sender does not know yet.
-    news: bool,
-    ended: bool,
+    seats: Vec<Seat>,
     counters: ReceiverCounters,
     rated: (u64, u64),
     rate: u64,
@@ -66,6 +60,7 @@ impl Receiver {
     pub fn new(options: ReceiverOptions) -> Self {
         Self {
             rng: ChaCha8Rng::seed_from_u64(options.seed),
+            seats: options.places.iter().map(|p| Seat::new(*p)).collect(),
             options,
             clock: Steady::default(),
             about: None,
@@ -75,13 +70,6 @@ impl Receiver {
             state: State::Joining,
             failure: None,
             wrong: 0,
-            sender: None,
-            session: 0,
-            round: 0,
-            asked: None,
-            answer: None,
-            news: true,
-            ended: false,
             counters: ReceiverCounters::default(),
             rated: (0, 0),
             rate: 0,
@@ -110,34 +98,36 @@ impl Receiver {
         if self.about.as_ref().is_some_and(|a| envelope.tag != body::tag(&a.manifest_hash)) {
             return Err(Reject::Field("of another content"));
         }
-        let mine = envelope.partition == self.options.partition;
-        match message {
-            Message::Hello(hello) => {
+        let mine = |s: &Seat| envelope.partition == self.options.partition && s.place.sender == envelope.from;
+        let seat = self.seats.iter().position(mine);
+        match (message, seat) {
+            (Message::Hello(hello), seat) => {
                 self.hello(&hello)?;
-                if mine && envelope.from.is_unicast() {
-                    self.sender = Some((envelope.from, envelope.tag));
+                if let Some(seat) = seat {
+                    self.seats[seat].tag = Some(envelope.tag);
                 }
             }
-            Message::Manifest(n, bytes) => self.part(n, bytes)?,
-            Message::Data(n, bytes) => {
+            (Message::Manifest(n, bytes), _) => self.part(n, bytes)?,
+            (Message::Data(n, bytes), _) => {
                 let Some(joined) = self.content(n, bytes)? else { return Ok(()) };
                 let result = joined.data(n, bytes);
                 self.stored(result);
             }
-            Message::Parity(block, shard, bytes) => {
+            (Message::Parity(block, shard, bytes), _) => {
                 let Some(joined) = self.shard(block, shard, bytes)? else { return Ok(()) };
                 let result = joined.parity(block, shard, bytes);
                 self.stored(result);
             }
-            Message::Poll(poll) if mine => {
-                if envelope.from.is_unicast() {
-                    self.sender = Some((envelope.from, envelope.tag));
-                }
-                self.poll(now, &poll);
+            (Message::Poll(poll), Some(seat)) => {
+                self.seats[seat].tag = Some(envelope.tag);
+                self.poll(now, seat, &poll);
             }
-            Message::End(session) if mine => self.ended |= session == self.session,
-            Message::Poll(_) | Message::End(_) => return Err(Reject::Field("of another partition")),
-            Message::Report(_) => return Err(Reject::Field("not for a receiver")),
+            (Message::End(session), Some(seat)) => {
+                let seat = &mut self.seats[seat];
+                seat.ended |= session == seat.session;
+            }
+            (Message::Poll(_) | Message::End(_), None) => return Err(Reject::Field("of another tree")),
+            (Message::Report(_), _) => return Err(Reject::Field("not for a receiver")),
         }
         self.counters.frames += 1;
         Ok(())
@@ -147,7 +137,12 @@ impl Receiver {
         self.state = State::Failed(e.cause());
         self.failure = Some(e);
         self.joined = None;
-        self.news = true;
+        self.has_news();
+    }
+
+    /// There is something to tell to all senders.
+    fn has_news(&mut self) {
+        self.seats.iter_mut().for_each(|s| s.news = true);
     }
 
     /// Where a chunk goes, if one of that length is wanted at all.
@@ -190,7 +185,7 @@ impl Receiver {
                 }
                 if self.joined.as_ref().is_some_and(|j| j.store.left() == 0) {
                     self.state = State::Checking;
-                    self.news = true;
+                    self.has_news();
                 }
             }
             Err(e) => self.fail(e),
@@ -201,9 +196,14 @@ impl Receiver {
     pub fn advance(&mut self, now: u64, out: &mut dyn FnMut(&[u8])) {
         let now = self.clock.at(now);
         self.check();
-        self.tell_end(now);
-        if let Some(answer) = self.answer.take_if(|a| now >= a.due) {
-            self.report(now, &answer, out);
+        let over = matches!(self.state, State::Verified | State::Failed(_));
+        for seat in 0..self.seats.len() {
+            if over {
+                self.seats[seat].tell_end(now, &mut self.rng);
+            }
+            if let Some(answer) = self.seats[seat].answer.take_if(|a| now >= a.due) {
+                self.report(now, seat, &answer, out);
+            }
         }
     }
 
@@ -214,7 +214,8 @@ impl Receiver {
             (Some(joined), State::Checking) => hash.is_some() || joined.can_hash(),
             _ => false,
         };
-        if reads { Some(0) } else { self.answer.as_ref().map(|a| self.clock.outside(a.due)) }
+        let due = self.seats.iter().filter_map(|s| s.answer.as_ref()).map(|a| a.due).min();
+        if reads { Some(0) } else { due.map(|at| self.clock.outside(at)) }
     }
 
     fn check(&mut self) {
@@ -228,7 +229,7 @@ impl Receiver {
         };
         let want = self.about.as_ref().and_then(|a| a.content_hash);
         let (Some(found), Some(want)) = (found, want) else { return };
-        self.news = true;
+        self.seats.iter_mut().for_each(|s| s.news = true);
         if found == want {
             match joined.store.place() {
                 Ok(()) => self.state = State::Verified,
@@ -257,9 +258,9 @@ impl Receiver {
         self.failure.as_ref()
     }
 
-    /// Whether the sender has said that nothing more comes.
+    /// Whether the senders of all trees have said that nothing more comes.
     pub fn is_ended(&self) -> bool {
-        self.ended
+        self.seats.iter().all(|s| s.ended)
     }
 
     /// Chunks that are here and chunks of all; nothing before the hello.

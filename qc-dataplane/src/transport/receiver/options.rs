@@ -10,14 +10,23 @@ pub struct ReceiverOptions {
     pub transfer: u64,
     /// Which partition this receiver is in. Content of others is taken too.
     pub partition: u16,
-    /// Its number in the partition.
-    pub number: u32,
-    /// Its own address.
-    pub from: Mac,
+    /// Its place on each tree of the partition.
+    pub places: Vec<Place>,
     /// Of its random delays.
     pub seed: u64,
     /// Where the files go.
     pub store: StoreOptions,
+}
+
+/// A receiver's place on a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The sender's address there. Others are not listened to.
+    pub sender: Mac,
+    /// The receiver's own.
+    pub from: Mac,
+    /// Its number there.
+    pub number: u32,
 }
 
 /// What a receiver has taken.

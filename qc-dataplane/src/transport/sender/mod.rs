@@ -1,9 +1,10 @@
-//! The sender of one partition: polls, merges what its receivers lack, and sends that, lowest first.
+//! The sender of one partition, on one of its trees: polls, merges what its receivers lack, and sends that, lowest first.
 //!
 //! - [`options`]: rates, patience;
 //! - [`holes`]: what is to be sent, merged;
 //! - [`peers`]: what is known of each receiver, of the same size whatever the file's;
 //! - `repair`: which content goes next, and how;
+//! - [`shares`]: what of it, where several trees lead to the same receivers;
 //! - `control`: hellos and polls;
 //! - `call`: who was given up is asked again, after the end;
 //! - `rounds`: what was sent since which poll, so that reports that could not know of it do not ask for it again.
@@ -15,18 +16,21 @@ pub mod options;
 pub mod peers;
 mod repair;
 mod rounds;
+pub mod shares;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 
-use super::Steady;
 use super::files::FileError;
 use super::files::source::Source;
 use super::wire::body::{self, room_for_spans};
 use super::wire::{Envelope, HelloHead, Mac, Message, Reject, Report, Shape, State, parse};
+use super::{SECOND, Steady};
 use holes::{Holes, Who};
 pub use options::{SenderCounters, SenderOptions};
 use peers::{Outcome, Peer, PeerStatus};
 use rounds::Rounds;
+use shares::Share;
 
 /// Runs of chunks that are remembered at once: about 3 MiB.
 const MOST_HOLES: usize = 32_768;
@@ -38,6 +42,8 @@ const ENDS: u32 = 3;
 const HASH_STEP: usize = 4 << 20;
 /// Blocks whose next parity shard is remembered.
 const MOST_BLOCKS: usize = 4096;
+/// How long a sender that has nothing to send leaves to others what is theirs and still lacks.
+const PATIENCE: u64 = 2 * SECOND;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -58,6 +64,10 @@ pub struct Sender {
     clock: Steady,
     phase: Phase,
     peers: Vec<Peer>,
+    /// Where other trees lead to the same receivers.
+    share: Option<Share>,
+    /// Since when nothing was to be sent that is not others'.
+    idle: Option<u64>,
     parts: Holes,
     holes: Holes,
     rounds: Rounds,
@@ -101,6 +111,8 @@ impl Sender {
         Self {
             phase: Phase::Hold(now.saturating_add(options.hold)),
             peers: hops.iter().map(|h| Peer::new(*h, now)).collect(),
+            share: None,
+            idle: None,
             options,
             source,
             shape,
@@ -126,6 +138,13 @@ impl Sender {
             counters: SenderCounters::default(),
             frame: Vec::new(),
         }
+    }
+
+    /// Shares the content with senders on other trees to the same receivers.
+    #[must_use]
+    pub fn sharing(mut self, share: Share) -> Self {
+        self.share = Some(share);
+        self
     }
 
     /// Takes a frame that came to the sender.
@@ -203,6 +222,7 @@ impl Sender {
             self.counters.stale += 1;
             return;
         };
+        let lacks = self.own(now, lacks);
         self.count_by_block(&lacks);
         let any = !lacks.is_empty();
         for r in lacks {
@@ -211,6 +231,27 @@ impl Sender {
         if any && self.phase == Phase::Sending && self.advert.is_none() {
             self.advert = Some(now + self.options.spread(self.peers.len()) / 32);
         }
+    }
+
+    /// What of `lacks` this sender is to send. Others' it takes over when it has had nothing else to do for long: their
+    /// trees are slow, or lead nowhere, which only the controller and their own patience would find out.
+    fn own(&mut self, now: u64, lacks: Vec<Range<u64>>) -> Vec<Range<u64>> {
+        let Some(share) = &self.share else { return lacks };
+        let own = share.without_others(lacks.clone());
+        if !(own.is_empty() && self.holes.is_empty() && self.phase == Phase::Sending) {
+            self.idle = None;
+            return own;
+        }
+        if lacks.is_empty() {
+            return own;
+        }
+        let since = *self.idle.get_or_insert(now);
+        if now.saturating_sub(since) < PATIENCE + 2 * self.options.spread(self.peers.len()) {
+            return own;
+        }
+        share.take_over(&lacks);
+        self.idle = None;
+        lacks
     }
 
     /// Sends at most `room` frames through `out`; how many it were. Fewer than there is room for: nothing is to be sent
@@ -343,6 +384,8 @@ impl Sender {
             peer.give_up(now, self.options.give_up, UNANSWERED);
         }
         if self.peers.iter().all(|p| p.outcome.is_some()) {
+            // If this is because nobody answers here, they may well by another tree.
+            self.share.iter().for_each(Share::release);
             self.phase = Phase::Ending(ENDS);
             self.next_poll = now;
         }

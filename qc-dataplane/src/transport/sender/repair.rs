@@ -31,7 +31,7 @@ impl Sender {
         if let Some((block, shard)) = self.parity.pop_front() {
             return self.shard(block, shard, out);
         }
-        let Some((run, who)) = self.holes.first() else { return Ok(false) };
+        let Some((run, who)) = self.own_hole() else { return Ok(false) };
         if self.by_parity(run.start) {
             return self.content(out);
         }
@@ -43,6 +43,19 @@ impl Sender {
         }
         self.chunk(run.start, out)?;
         Ok(true)
+    }
+
+    /// The lowest hole that is this sender's to fill. Those of other trees are left to them.
+    fn own_hole(&mut self) -> Option<(Range<u64>, Who)> {
+        loop {
+            let (run, who) = self.holes.first()?;
+            let Some(share) = self.share.as_ref().filter(|s| !s.take(run.start)) else {
+                return Some((run, who));
+            };
+            let end = share.end(run.start).min(self.shape.chunks());
+            self.holes.remove(run.start..end);
+            self.cursor = self.cursor.max(end);
+        }
     }
 
     fn part(&mut self, n: u64, out: &mut dyn FnMut(&[u8])) {

@@ -1,6 +1,7 @@
 //! Files over a network that loses, doubles, delays and changes frames; every case follows from its seed.
 
 mod faults;
+mod parallel;
 pub mod sim;
 
 use std::os::unix::fs::PermissionsExt;

@@ -11,7 +11,7 @@ use crate::address::receiver_address;
 use crate::traffic::rng::{below, unit};
 use crate::transport::files::source::Source;
 use crate::transport::files::store::StoreOptions;
-use crate::transport::receiver::{Receiver, ReceiverOptions};
+use crate::transport::receiver::{Place, Receiver, ReceiverOptions};
 use crate::transport::sender::{Sender, SenderOptions};
 use crate::transport::wire::Mac;
 
@@ -105,8 +105,7 @@ pub fn receiver(dir: &Path, number: u32, seed: u64) -> Receiver {
     Receiver::new(ReceiverOptions {
         transfer: TRANSFER,
         partition: 0,
-        number,
-        from: receiver_address(1, number as u16 + 1),
+        places: vec![Place { sender: SENDER, from: receiver_address(1, number as u16 + 1), number }],
         seed: seed ^ u64::from(number),
         store,
     })
