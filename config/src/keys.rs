@@ -268,7 +268,7 @@ section! { TE "the file of `valecast qc serve`" "QuickCast's controller has a fi
     "key": "path" = "none", "The private key of `cert` (PEM).";
     "dashboard": "\"address:port\"" = "none", "Where anybody may look at the page, the metrics and the transfers, in plain HTTP; nothing can be changed there.";
     "topology": "path or name" = "none", "Links that there should be, as `valecast qc solve` takes them: what differs is reported, links that are not in it are not used. None: whatever sites report.";
-    "scheme": "\"unicast\", \"single\", \"quickcast2\", \"quickcast\", \"best\" or another of `valecast qc solve`" = "\"best\"", "How transfers are planned that do not say; each partition has one tree.";
+    "scheme": "\"unicast\", \"single\", \"quickcast2\", \"quickcast\", \"best\" or another of `valecast qc solve`" = "\"best\"", "How transfers are planned that do not say.";
     "rates": "rate policy" = "(that of `scheme`)", "Who gets how much of a link: `fair`, `fcfs`, `srpt`, `weighted`, `adaptive` and others of `valecast qc sim`.";
     "timeslot": "duration, 20ms to 1h" = "\"1s\"", "How often rates are computed.";
     "headroom": "above 0, at most 1" = "0.98", "The share of a link's capacity that trees may use; the rest is for reports, polls and repairs.";

@@ -34,6 +34,7 @@ mod qc_controller;
 mod qc_demo;
 mod qc_faults;
 mod qc_hosts;
+mod qc_parallel;
 mod qc_plan;
 mod qc_sim;
 mod qc_site;

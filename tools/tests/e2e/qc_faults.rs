@@ -33,14 +33,6 @@ fn diamond() -> Vec<Link> {
     ]
 }
 
-/// Bytes that a port of a site has sent.
-#[track_caller]
-fn sent(sites: &Sites, site: &str, port: &str) -> u64 {
-    let stats = sites.daemon.ctl_on(site, &["stats"]);
-    let ports = stats["ports"].as_array().cloned().unwrap_or_default();
-    ports.iter().find(|p| p["name"] == port).and_then(|p| p["out_bytes"].as_u64()).expect("a counter")
-}
-
 #[track_caller]
 fn arrived(send: Running) {
     let (code, said) = send.end(PATIENCE);
@@ -148,7 +140,7 @@ fn a_receiver_is_killed_ten_times_and_the_other_does_not_notice() {
     }
     arrived(send);
     // Each kill costs the blocks that were open, and what was in rings; not what had been written.
-    let more = sent(&sites, "S", "to-a").saturating_sub(bytes * 110 / 100);
+    let more = sites.sent("S", "to-a").saturating_sub(bytes * 110 / 100);
     assert!(more < 10 * 4_000_000, "{more} bytes more were sent, {had} had arrived before the kills");
     assert!(had > 80_000_000, "{had}: the kills came too early to cost anything");
     complete(sites, &file);
@@ -278,7 +270,7 @@ fn without_faults_nothing_is_sent_twice() {
         done["receivers"].as_array().is_some_and(|r| r.iter().all(|r| r["state"] == "verified")),
         "{done:#}"
     );
-    let part = sent(&sites, "S", "to-a") as f64 / bytes as f64;
+    let part = sites.sent("S", "to-a") as f64 / bytes as f64;
     assert!((1.03..1.10).contains(&part), "the link carried {part:.3} of the file");
     complete(sites, &file);
 }

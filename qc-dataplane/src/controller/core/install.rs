@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::record::Record;
-use super::tree::Installed;
+use super::tree::{Hop, Installed};
 use super::{Core, KEEP, Now};
 use crate::address::MOST_TREES;
 use crate::control::{IncomingTree, TransferState};
@@ -27,38 +27,42 @@ impl Core {
         None
     }
 
+    /// Puts trees into plans: for each partition its receivers, and the links of each of its trees.
     pub(super) fn install(
         &mut self,
         id: u64,
-        trees: Vec<(Vec<String>, Vec<super::tree::Hop>)>,
+        partitions: Vec<(Vec<String>, Vec<Vec<Hop>>)>,
         residual: u64,
         now: Now,
     ) -> Result<(), String> {
         let batch = self.numbers.batch;
         self.numbers.batch += 1;
         let mut numbers = Vec::new();
-        for (receivers, hops) in trees {
-            let number = self.number().ok_or("all numbers of trees are taken")?;
+        for (receivers, trees) in partitions {
             let Some(t) = self.transfers.get_mut(&id) else { return Ok(()) };
             let partition = t.next_partition;
             t.next_partition = t.next_partition.wrapping_add(1);
-            t.trees.push(number);
-            let tree = Installed {
-                tree: number,
-                transfer: id,
-                partition,
-                batch,
-                root: t.from.clone(),
-                receivers,
-                hops,
-                in_force: false,
-                pending: std::collections::BTreeMap::new(),
-                deadline: now.ms + self.settings.install_timeout,
-                rate: 0,
-                residual,
-            };
-            self.trees.insert(number, tree);
-            numbers.push(number);
+            for hops in trees {
+                let number = self.number().ok_or("all numbers of trees are taken")?;
+                let Some(t) = self.transfers.get_mut(&id) else { return Ok(()) };
+                t.trees.push(number);
+                let tree = Installed {
+                    tree: number,
+                    transfer: id,
+                    partition,
+                    batch,
+                    root: t.from.clone(),
+                    receivers: receivers.clone(),
+                    hops,
+                    in_force: false,
+                    pending: std::collections::BTreeMap::new(),
+                    deadline: now.ms + self.settings.install_timeout,
+                    rate: 0,
+                    residual,
+                };
+                self.trees.insert(number, tree);
+                numbers.push(number);
+            }
         }
         self.live.insert(id);
         self.rates_due = true;

@@ -91,11 +91,11 @@ impl Settings {
 }
 
 /// The scheme of a name: those of [`Scheme::NAMES`], and `quickcast` for the paper's with as many partitions as the budget
-/// allows. Partitions have one tree each.
+/// allows.
 #[must_use]
 pub fn scheme(name: &str) -> Option<Scheme> {
     let found = Scheme::named(if name == "quickcast" { "paper" } else { name })?;
-    Some(Scheme { name: name.to_owned(), ..planning::without_parallel(&found) })
+    Some(Scheme { name: name.to_owned(), ..found })
 }
 
 /// Why the controller refuses.

@@ -24,8 +24,8 @@ pub struct Request<'a> {
     pub volume: f64,
 }
 
-/// Receivers and the tree that serves them.
-pub type Planned = (Vec<String>, Tree);
+/// Receivers of a partition, and the trees that serve it together.
+pub type Planned = (Vec<String>, Vec<Tree>);
 
 /// Switches' tables, with what a plan at hand takes.
 #[derive(Debug)]
@@ -86,14 +86,9 @@ fn draft(network: &Network, from: &str, receivers: &[String], tree: &Tree) -> In
     }
 }
 
-/// One tree for each partition: parallel ones would need a sender that shares chunks out among them.
-#[must_use]
-pub fn without_parallel(scheme: &Scheme) -> Scheme {
-    Scheme { parallel: 1, ..scheme.clone() }
-}
-
-/// Plans `request` so that no switch gets more than it has room for: as the scheme says; else with the full switches
-/// left out; else in smaller groups of receivers, down to one by one.
+/// Plans `request` so that no switch gets more than it has room for: as the scheme says, but for trees of a partition
+/// that it can do without; else with the full switches left out; else in smaller groups of receivers, each with one
+/// tree, down to one by one.
 ///
 /// # Errors
 /// Why it cannot be now.
@@ -133,7 +128,8 @@ pub fn plan(
             }
         }
     }
-    let single = Scheme { partition: crate::plan::Partitioner::Single, ..planner.scheme().clone() };
+    let single =
+        Scheme { partition: crate::plan::Partitioner::Single, parallel: 1, ..planner.scheme().clone() };
     let mut planner = Planner::new(&network.graph, single);
     let mut room = Room { sites, taken: BTreeMap::new() };
     let mut planned = Vec::new();
@@ -171,16 +167,24 @@ fn attempt(
     let mut room = Room { sites, taken: BTreeMap::new() };
     let mut planned = Vec::new();
     let mut full = BTreeMap::new();
-    for mut partition in plan.partitions {
+    for partition in plan.partitions {
         let receivers: Vec<String> =
             partition.receivers.iter().map(|n| network.graph.name(*n).to_owned()).collect();
         if partition.trees.is_empty() {
             return Err(Full::Never("the plan has a partition without a tree".into()));
         }
-        let tree = partition.trees.swap_remove(0);
-        match room.take(&draft(network, request.from, &receivers, &tree)) {
-            Ok(()) => planned.push((receivers, tree)),
-            Err(sites) => full.extend(sites),
+        let mut trees = Vec::new();
+        let mut without = BTreeMap::new();
+        for tree in partition.trees {
+            match room.take(&draft(network, request.from, &receivers, &tree)) {
+                Ok(()) => trees.push(tree),
+                Err(sites) => without.extend(sites),
+            }
+        }
+        if trees.is_empty() {
+            full.extend(without);
+        } else {
+            planned.push((receivers, trees));
         }
     }
     if full.is_empty() { Ok(planned) } else { Err(Full::Sites(full)) }
@@ -202,7 +206,7 @@ fn split(
     match room.take(&draft(network, request.from, request.to, &tree)) {
         Ok(()) => {
             load.add(&tree, request.volume);
-            planned.push((request.to.to_vec(), tree));
+            planned.push((request.to.to_vec(), vec![tree]));
             Ok(())
         }
         Err(full) if request.to.len() == 1 => {

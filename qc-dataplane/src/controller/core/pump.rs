@@ -1,6 +1,6 @@
 //! What waits is planned: who can take part, who is waited for, and what is said of the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::planning::{self, Request};
 use super::transfer::Transfer;
@@ -8,6 +8,7 @@ use super::tree::Installed;
 use super::{Core, Now, scheme};
 use crate::control::{ReceiverState, TransferState};
 use crate::plan::Planner;
+use crate::tree::Tree;
 
 /// How long receivers have to keep coming for others to wait for them, in milliseconds.
 const GATHER: u64 = 1_000;
@@ -142,7 +143,7 @@ impl Core {
         let mut planner = self
             .planners
             .remove(&scheme.name)
-            .unwrap_or_else(|| Planner::new(&network.graph, planning::without_parallel(&scheme)));
+            .unwrap_or_else(|| Planner::new(&network.graph, scheme.clone()));
         let request = Request { from: &from, to: &to, volume };
         let planned = planning::plan(
             &network,
@@ -154,9 +155,9 @@ impl Core {
         );
         self.planners.insert(scheme.name.clone(), planner);
         let (network, planned) = planned.map_err(|why| (why, None))?;
-        let trees =
-            planned.into_iter().map(|(receivers, tree)| (receivers, network.hops_of(&tree))).collect();
-        self.install(id, trees, left, now).map_err(|why| (why, None))?;
+        let hops = |trees: Vec<Tree>| trees.iter().map(|t| network.hops_of(t)).collect();
+        let partitions = planned.into_iter().map(|(receivers, trees)| (receivers, hops(trees))).collect();
+        self.install(id, partitions, left, now).map_err(|why| (why, None))?;
         if missing.is_empty() {
             self.wanting.remove(&id);
         } else if let Some(t) = self.transfers.get_mut(&id) {
@@ -183,10 +184,21 @@ impl Core {
 
     /// Trees, and the volume that is left of each in Gbit of whole frames.
     pub(super) fn flows_left(&self) -> impl Iterator<Item = (&Installed, f64)> {
-        self.trees.values().filter_map(|tree| {
+        let beside = self.trees_beside();
+        self.trees.values().filter_map(move |tree| {
             let t = self.transfers.get(&tree.transfer)?;
-            Some((tree, if tree.residual == 0 { 0.0 } else { t.volume(tree.residual) }))
+            let left = if tree.residual == 0 { 0.0 } else { t.volume(tree.residual) };
+            Some((tree, left / beside[&(tree.transfer, tree.partition)]))
         })
+    }
+
+    /// How many trees each partition of each transfer has.
+    pub(super) fn trees_beside(&self) -> HashMap<(u64, u16), f64> {
+        let mut trees = HashMap::new();
+        for tree in self.trees.values() {
+            *trees.entry((tree.transfer, tree.partition)).or_default() += 1.0;
+        }
+        trees
     }
 
     fn say_missing(&mut self, id: u64, missing: &[(String, String)]) {

@@ -16,12 +16,14 @@ const WORTH: f64 = 0.01;
 pub struct Flow<'a> {
     /// The tree.
     pub tree: &'a Installed,
-    /// Gbit of whole frames that are left, and that there were.
+    /// Gbit of whole frames that its partition still lacks.
     pub left: f64,
     /// Gbit of whole frames that there were in the beginning.
     pub volume: f64,
     /// Receivers that still wait for it.
     pub receivers: usize,
+    /// Trees that carry the partition together: they count as one.
+    pub beside: f64,
     /// Transfers are served in this order where the policy is strict.
     pub arrival: u64,
 }
@@ -55,7 +57,7 @@ pub fn allocate(
             // A tree with anything to send takes what there is: what it does not need in this slot is given to
             // others as soon as it says that it is done.
             limit: if f.left > 0.0 && !links.is_empty() { f64::INFINITY } else { 0.0 },
-            weight: policy.weight(f.receivers.max(1), f.left.max(f.volume * 1e-6), f.volume),
+            weight: policy.weight(f.receivers.max(1), f.left.max(f.volume * 1e-6), f.volume) / f.beside,
             rank: policy.rank(usize::try_from(f.arrival).unwrap_or(usize::MAX), f.left),
         })
         .collect();

@@ -119,6 +119,7 @@ impl Core {
             return;
         }
         let Some(network) = self.all() else { return };
+        let beside = self.trees_beside();
         let flows: Vec<Flow<'_>> = self
             .trees
             .values()
@@ -127,10 +128,11 @@ impl Core {
                 let left = if tree.residual == 0 { 0.0 } else { t.volume(tree.residual) };
                 let open = |s: &&String| t.open().any(|r| r.site == **s);
                 let receivers = tree.receivers.iter().filter(open).count();
-                Some(Flow { tree, left, volume: t.volume(t.bytes), receivers, arrival: t.id })
+                let beside = beside[&(tree.transfer, tree.partition)];
+                Some(Flow { tree, left, volume: t.volume(t.bytes), receivers, beside, arrival: t.id })
             })
             .collect();
-        let load = network.load(flows.iter().map(|f| (f.tree, f.left)));
+        let load = network.load(flows.iter().map(|f| (f.tree, f.left / f.beside)));
         let fallback = self.settings.scheme.rates.parse().unwrap_or(Policy::Fair);
         let policy = self.settings.rates.unwrap_or(fallback);
         let rates = allocate(&mut self.allocator, &network, &load, policy, &flows);

@@ -23,7 +23,7 @@ pub struct Hop {
     pub back: String,
 }
 
-/// A tree.
+/// A tree. Several of one partition share its content.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Installed {

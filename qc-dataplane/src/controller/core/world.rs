@@ -262,7 +262,9 @@ impl World {
             self.saved.transfers.keys().collect::<Vec<_>>(),
             core.transfers().keys().collect::<Vec<_>>()
         );
-        let durable = |t: &Installed| (t.tree, t.transfer, t.receivers.clone(), t.hops.clone(), t.in_force);
+        let durable = |t: &Installed| {
+            (t.tree, t.transfer, t.partition, t.receivers.clone(), t.hops.clone(), t.in_force)
+        };
         let (a, b) = (self.saved.trees.values().map(durable), core.trees().values().map(durable));
         assert_eq!(a.collect::<Vec<_>>(), b.collect::<Vec<_>>());
         self.check_plans();
@@ -324,10 +326,12 @@ impl World {
             }
         }
         for t in self.core.transfers().values() {
-            let mut served = BTreeSet::new();
-            for n in &t.trees {
-                for r in &self.core.trees()[n].receivers {
-                    assert!(served.insert(r), "{r} is served twice in transfer {}", t.id);
+            let mut served: BTreeMap<&String, (u16, &Vec<String>)> = BTreeMap::new();
+            for tree in t.trees.iter().map(|n| &self.core.trees()[n]) {
+                for r in &tree.receivers {
+                    // By several trees only where they share a partition.
+                    let by = *served.entry(r).or_insert((tree.partition, &tree.receivers));
+                    assert_eq!(by, (tree.partition, &tree.receivers), "{r} is served twice in {}", t.id);
                     assert!(t.receivers.iter().any(|o| o.site == *r));
                 }
             }

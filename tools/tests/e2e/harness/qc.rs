@@ -324,6 +324,14 @@ impl Sites {
         receivers.iter().find(|r| r["site"] == site).and_then(|r| r["have"].as_u64()).unwrap_or(0)
     }
 
+    /// Bytes that a port of a site has sent.
+    #[track_caller]
+    pub fn sent(&self, site: &str, port: &str) -> u64 {
+        let stats = self.daemon.ctl_on(site, &["stats"]);
+        let ports = stats["ports"].as_array().cloned().unwrap_or_default();
+        ports.iter().find(|p| p["name"] == port).and_then(|p| p["out_bytes"].as_u64()).expect("a counter")
+    }
+
     /// At each switch every frame that came in was forwarded or dropped under a name, and every copy went out or was dropped under one.
     #[track_caller]
     pub fn assert_books(&self) {

@@ -56,7 +56,7 @@ impl Valecast {
         Scheme {
             name: "best",
             controller: "best",
-            planner: "best,parallel=1",
+            planner: "best",
             about: "Valecast, as it plans when nothing is said",
         },
     ];

@@ -18,7 +18,8 @@ const ALL: [&str; 4] = ["t1", "t2", "t3", "t4"];
 fn names_of_schemes() {
     for name in ["unicast", "single", "quickcast2", "quickcast", "best", "paper", "dccast"] {
         let scheme = scheme(name).unwrap();
-        assert_eq!((scheme.name.as_str(), scheme.parallel), (name, 1));
+        assert_eq!(scheme.name, name);
+        assert_eq!(scheme.parallel > 1, name == "best", "the paper's partitions have one tree each");
     }
     assert!(scheme("worst").is_none() && scheme("").is_none());
 }
@@ -92,6 +93,78 @@ fn a_site_that_does_not_answer_is_not_waited_for_for_ever() {
     // t1 and t2 are behind it.
     let served: Vec<_> = w.core.status(id).unwrap().trees.iter().flat_map(|t| t.receivers.clone()).collect();
     assert_eq!(served, ["t3", "t4"]);
+}
+
+/// Two ways of 100 Mbit/s from S to t and u.
+fn two_ways() -> World {
+    let ways = [
+        ("S", "a", 100),
+        ("S", "b", 100),
+        ("a", "t", 100),
+        ("b", "t", 100),
+        ("a", "u", 100),
+        ("b", "u", 100),
+    ];
+    let mut w = World::new(&ways, "best");
+    w.settle();
+    w
+}
+
+#[test]
+fn trees_of_one_partition_share_what_it_lacks() {
+    let mut w = two_ways();
+    let id = w.submit("S", &["t", "u"], GB);
+    w.settle();
+    let trees = w.core.status(id).unwrap().trees;
+    assert_eq!(trees.len(), 2, "{trees:?}");
+    assert_eq!((trees[0].partition, &trees[0].receivers), (trees[1].partition, &trees[1].receivers));
+    assert!(trees[0].links.iter().all(|l| !trees[1].links.contains(l)), "{trees:?}");
+    assert!(trees.iter().all(|t| (97..=98).contains(&(t.rate / 1_000_000))), "{trees:?}");
+    w.progress(id, 40, None);
+    assert!(w.core.status(id).unwrap().receivers.iter().all(|r| r.have == GB / 100 * 40));
+    // What is planned next is told of each half of it: both ways are as good as before, and taken alike.
+    let loads: Vec<f64> = w.core.flows_left().map(|f| f.1).collect();
+    assert_eq!(loads, vec![GB as f64 * 0.6 * 8.0 * 1.05 / 1e9 / 2.0; 2]);
+    w.restart();
+    w.settle();
+    let again = w.core.status(id).unwrap().trees;
+    let plain = |t: &crate::control::TreeStatus| (t.tree, t.partition, t.links.clone());
+    assert!(again.iter().map(plain).eq(trees.iter().map(plain)), "the same after a restart: {again:?}");
+    w.progress(id, 40, None);
+    // One goes: the other carries the rest by itself.
+    let over = |n: usize| ("S".to_owned(), trees[n].links[0].1.clone());
+    w.cut.insert(over(0));
+    w.settle();
+    let status = w.core.status(id).unwrap();
+    assert_eq!(status.trees.iter().map(|t| t.tree).collect::<Vec<_>>(), [trees[1].tree]);
+    assert_eq!(status.state, State::Running);
+    w.cut.insert(over(1));
+    w.settle();
+    assert_eq!(w.state(id), State::Waiting);
+    // Both are back when its sender comes back: what is left is planned as it was.
+    w.progress(id, 40, Some(Ended::Paused));
+    w.cut.clear();
+    w.settle();
+    w.progress(id, 40, None);
+    w.settle();
+    let both = w.core.status(id).unwrap().trees;
+    assert_eq!(both.len(), 2, "{}", w.why(id));
+    assert!(both.iter().all(|t| t.partition == both[0].partition && t.partition != trees[0].partition));
+    w.progress(id, 100, Some(Ended::Complete));
+    assert_eq!(w.state(id), State::Done);
+}
+
+#[test]
+fn a_partition_does_without_a_tree_that_no_switch_has_room_for() {
+    for (site, what) in [("t", "an entry for one tree"), ("b", "none to branch with")] {
+        let mut w = two_ways();
+        w.sites.get_mut(site).unwrap().max_groups = u32::from(site == "t");
+        w.settle();
+        let id = w.submit("S", &["t", "u"], GB);
+        w.settle();
+        let status = w.core.status(id).unwrap();
+        assert_eq!((status.state, status.trees.len()), (State::Running, 1), "{site} has {what}");
+    }
 }
 
 fn diamond() -> World {
