@@ -307,7 +307,7 @@ impl Run<'_> {
             Some((self.tx.slots() - 1).saturating_sub(limit / 2 * self.slots).max(1))
         } else if !wait.is_zero() {
             None
-        } else if self.sender.content_hash().is_none() {
+        } else if self.sender.reads() {
             // It reads.
             return Ok(());
         } else {

@@ -276,19 +276,19 @@ impl Sender {
             }
             sent += 1;
         }
-        if self.hash.is_none() {
+        if self.reads() {
             // Behind what was just sent, which the system still has in memory.
             let idle = self.holes.is_empty() || self.cursor == self.shape.chunks();
             let (to, most) = if idle {
                 (self.shape.total(), HASH_STEP)
             } else {
                 let to = self.holes.first().map_or(0, |(r, _)| r.start) * self.shape.chunk() as u64;
-                (to, (sent + 1) * 2 * self.shape.chunk())
+                // Where trees share it, what the others send is read here, too.
+                let times = if self.share.is_some() { 16 } else { 2 };
+                (to, (sent + 1) * times * self.shape.chunk())
             };
-            if self.phase == Phase::Sending {
-                self.hash = self.source.hash(to, most)?;
-                self.hello |= self.hash.is_some();
-            }
+            self.hash = self.source.hash(to, most)?;
+            self.hello |= self.hash.is_some();
         }
         Ok(sent)
     }
@@ -298,7 +298,7 @@ impl Sender {
         let at = match self.phase {
             Phase::Done => return None,
             // There is hashing to do.
-            Phase::Sending if self.hash.is_none() => 0,
+            _ if self.reads() => 0,
             Phase::Ending(_) => self.next_poll,
             _ if self.hello || !self.parts.is_empty() => 0,
             Phase::Sending if !self.holes.is_empty() || !self.parity.is_empty() => 0,
@@ -337,6 +337,11 @@ impl Sender {
         let known = known.max(self.cursor);
         let left = self.holes.count(&(0..known)) + (chunks - known);
         (left.saturating_mul(self.shape.chunk() as u64)).min(self.shape.total())
+    }
+
+    /// Whether it still reads the content for its hash.
+    pub fn reads(&self) -> bool {
+        self.phase == Phase::Sending && self.hash.is_none() && self.share.as_ref().is_none_or(Share::reads)
     }
 
     /// BLAKE3 of the content, once it is known.

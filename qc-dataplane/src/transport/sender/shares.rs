@@ -25,6 +25,8 @@ const FREE: u32 = 0;
 pub struct Shares {
     width: u64,
     owners: Vec<AtomicU32>,
+    /// Who reads all of it for its hash.
+    reader: AtomicU32,
 }
 
 impl Shares {
@@ -34,7 +36,7 @@ impl Shares {
         let block = shape.fec().map_or(1, |(k, _)| k as u64).max(1);
         let width = shape.chunks().div_ceil(MOST).max(LEAST).next_multiple_of(block);
         let owners = (0..shape.chunks().div_ceil(width)).map(|_| AtomicU32::new(FREE)).collect();
-        Self { width, owners }
+        Self { width, owners, reader: AtomicU32::new(FREE) }
     }
 
     /// The share of one sender. `tree` is not 0, and another for each.
@@ -70,10 +72,19 @@ impl Share {
     /// Whether a chunk is this sender's to send: if its range was nobody's, it is from now on.
     pub(super) fn take(&self, chunk: u64) -> bool {
         let Some(owner) = self.owner(chunk) else { return true };
+        self.is_mine_or_free(owner)
+    }
+
+    fn is_mine_or_free(&self, owner: &AtomicU32) -> bool {
         match owner.compare_exchange(FREE, self.tree, Ordering::Relaxed, Ordering::Relaxed) {
             Ok(_) => true,
             Err(whose) => whose == self.tree,
         }
+    }
+
+    /// Whether this sender is the one that reads all of the content for its hash; one is enough.
+    pub(super) fn reads(&self) -> bool {
+        self.is_mine_or_free(&self.all.reader)
     }
 
     /// Whether a chunk is another's to send.
@@ -114,7 +125,7 @@ impl Share {
 
     /// Gives all back.
     pub(super) fn release(&self) {
-        for owner in &self.all.owners {
+        for owner in self.all.owners.iter().chain([&self.all.reader]) {
             let _ = owner.compare_exchange(self.tree, FREE, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
@@ -150,7 +161,8 @@ mod tests {
             }
             drop(two);
             assert!((0..shape.chunks()).all(|n| one.take(n)), "what was given back");
-            let all = vec![0..shape.chunks()];
+            let all: Vec<_> = std::iter::once(0..shape.chunks()).collect();
+            assert!(one.reads() && !shares.of(2).reads());
             assert_eq!(shares.of(3).without_others(all.clone()), []);
             assert_eq!(one.without_others(all.clone()), all);
         }

@@ -103,6 +103,10 @@ impl Ways {
             let Some(sender) = &mut way.sender else { continue };
             sender.send(now, way.room, &mut |f| queue.push_back((now + DELAY, f.to_vec()))).unwrap();
         }
+        // One reads for all, as the endpoint's threads do.
+        if let Some(hash) = self.ways.iter().flat_map(|w| &w.sender).find_map(Sender::content_hash) {
+            self.ways.iter_mut().flat_map(|w| &mut w.sender).for_each(|s| s.know_hash(hash));
+        }
         self.now += MS;
     }
 
