@@ -1,35 +1,23 @@
-//! The agent of one site: a thread with the local socket, the probes of the links (`links`), and the conversation with the
-//! controller.
+//! What the agent of one site knows and does: how the site is, and what makes a plan be in force.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hyper::Method;
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
 use valecast_config::{Controller, Keys, Site};
-use valecast_switch::daemon::{Daemon, SocketFile};
+use valecast_switch::daemon::Daemon;
 use valecast_switch::switch::{Edit, Switch};
 
-use super::ask::Asker;
 use super::install::Installed;
-use super::links::watch_links;
+use super::objects;
 use super::probe::{self, Watch};
-use super::{local, objects};
 use crate::control::{Incoming, LinkReport, RECEIVE_PORT, SitePlan, SiteReport};
 
 /// How long the controller may wait with an answer that is no news; so often links' bytes are reported.
 const WAIT_MS: u64 = 1000;
-/// How long it may take beyond that.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Waits after failures, doubling.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
-/// A controller that answers at once with what it said before is asked again after this.
-const NO_NEWS: Duration = Duration::from_millis(50);
+
 /// What the parts of an agent share.
 pub(super) struct Shared {
     pub site: Site,
@@ -171,7 +159,7 @@ impl Shared {
         self.site.links.iter().map(|l| l.port.clone()).collect()
     }
 
-    fn report(&self) -> Result<SiteReport, String> {
+    pub(super) fn report(&self) -> Result<SiteReport, String> {
         self.with(|s| {
             let state = self.lock();
             let link = |(l, w): (&valecast_config::SiteLink, &Watch)| LinkReport {
@@ -199,7 +187,7 @@ impl Shared {
     }
 
     /// Makes a plan be in force.
-    fn follow(&self, plan: &SitePlan) -> Result<(), String> {
+    pub(super) fn follow(&self, plan: &SitePlan) -> Result<(), String> {
         if let Some(key) = &plan.key {
             self.lock().probe_keys.learn(key)?;
         }
@@ -226,7 +214,7 @@ impl Shared {
         Ok(())
     }
 
-    fn heard_of_controller(&self, heard: Result<(), String>) {
+    pub(super) fn heard_of_controller(&self, heard: Result<(), String>) {
         let mut state = self.lock();
         if state.controller.is_ok() != heard.is_ok() {
             match &heard {
@@ -245,96 +233,4 @@ impl Shared {
 /// What a link carries, in bit/s.
 fn capacity(s: &Switch, port: &str) -> u64 {
     s.port_state(port).and_then(|(port, _)| port.capacity).unwrap_or(0)
-}
-
-/// Runs until `stop` is told.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    socket: (SocketFile, UnixListener),
-    mut stop: watch::Receiver<bool>,
-) {
-    let (file, listener) = socket;
-    let serve = async {
-        match tokio::net::UnixListener::from_std(listener) {
-            Ok(listener) => {
-                if let Err(e) = axum::serve(listener, local::router(shared.clone())).await {
-                    tracing::error!(site = shared.site.name, "its socket: {e}");
-                }
-            }
-            Err(e) => tracing::error!(site = shared.site.name, "its socket: {e}"),
-        }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = serve => {}
-        () = converse(&shared) => {}
-        () = watch_links(&shared) => {}
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
-    drop(file);
-}
-
-/// Runs what may wait for the switch's lock away from the thread.
-pub(super) async fn blocking<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    f: impl FnOnce(&Shared) -> Result<T, String> + Send + 'static,
-) -> Result<T, String> {
-    let shared = shared.clone();
-    tokio::task::spawn_blocking(move || f(&shared)).await.map_err(|e| e.to_string())?
-}
-
-/// Reports and follows, for ever.
-async fn converse(shared: &Arc<Shared>) {
-    let mut asker = Asker::new(shared.controller.clone(), shared.keys.clone());
-    let mut backoff = BACKOFF[0];
-    loop {
-        // What changes from here on is in the next report.
-        let changed = shared.news.notified();
-        let said = tokio::select! {
-            said = sync(shared, &mut asker) => said,
-            () = changed => {
-                // The controller waits with an answer to what is not so any more.
-                asker.hang_up();
-                continue;
-            }
-        };
-        // Nothing interrupts this, so plans are followed in the order in which they came.
-        let done = match said {
-            Ok(Some(plan)) => blocking(shared, move |s| s.follow(&plan)).await,
-            Ok(None) => {
-                sleep(NO_NEWS).await;
-                Ok(())
-            }
-            Err(why) => Err(why),
-        };
-        match done {
-            Ok(()) => {
-                shared.heard_of_controller(Ok(()));
-                backoff = BACKOFF[0];
-            }
-            Err(why) => {
-                shared.figures.unanswered.fetch_add(1, Ordering::Relaxed);
-                shared.heard_of_controller(Err(why));
-                asker.hang_up();
-                sleep(backoff).await;
-                backoff = (backoff * 2).min(BACKOFF[1]);
-            }
-        }
-    }
-}
-
-/// One exchange. The plan, if it is another than the one in force.
-async fn sync(shared: &Arc<Shared>, asker: &mut Asker) -> Result<Option<SitePlan>, String> {
-    let report = blocking(shared, Shared::report).await?;
-    let body = serde_json::to_vec(&report).map_err(|e| e.to_string())?;
-    let path = format!("/v1/sites/{}/sync", shared.site.name);
-    let within = PATIENCE + Duration::from_millis(report.wait_ms);
-    let (status, body) = asker.ask(Method::POST, &path, body, within).await.map_err(|e| e.to_string())?;
-    if !status.is_success() {
-        let text: String = String::from_utf8_lossy(&body).chars().take(300).collect();
-        return Err(format!("{}: {status}: {text}", shared.controller));
-    }
-    let plan: SitePlan = serde_json::from_slice(&body)
-        .map_err(|e| format!("{}: a plan that is none: {e}", shared.controller))?;
-    Ok((plan.generation != report.generation).then_some(plan))
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 use valecast_ring::client::{AttachOptions, Link, Port as RingPort, RxRing, TxRing};
 
-use super::agent::{Shared, State, blocking};
+use super::agent::{Shared, State};
+use super::converse::blocking;
 use super::probe::{self, News, Probe, Read, Sent, Turn};
 
 /// How often a probe is sent, and those of others are looked for.

@@ -3,7 +3,8 @@
 //! - [`objects`]: what a tree needs in a switch, and the changes from one plan to the next;
 //! - [`install`]: makes a switch be as a plan says, one tree after another, all of a tree or nothing;
 //! - [`probe`]: whether a link carries frames both ways;
-//! - `agent`: the thread of a site: reports to the controller, follows its plans; `links`: probes its links and judges them;
+//! - `agent`: what a site's agent knows and does; `converse`: its thread: reports to the controller, follows its plans; `links`:
+//!   probes its links and judges them;
 //! - `local`: the site's socket for endpoints; [`ask`]: HTTP to the controller, over Unix sockets and TLS.
 //!
 //! While the controller is away, all stays as it is. [`Sites`] starts the agents of a configuration, and after a reload
@@ -21,6 +22,7 @@ use valecast_switch::daemon::{Companion, Daemon, DaemonError, Figure, bind_strea
 
 mod agent;
 pub mod ask;
+mod converse;
 pub mod install;
 mod links;
 mod local;
@@ -195,7 +197,7 @@ impl Agent {
             .map_err(failed)?;
         let thread = std::thread::Builder::new().name(format!("qc-{name}"));
         let body = move || {
-            runtime.block_on(agent::run(shared, socket, stopped));
+            runtime.block_on(converse::run(shared, socket, stopped));
             runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         };
         agent.thread = Some(thread.spawn(body).map_err(failed)?);

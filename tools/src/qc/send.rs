@@ -18,7 +18,8 @@ use valecast_qc_dataplane::control::TransferStatus;
 use valecast_qc_dataplane::endpoint::EndpointError;
 use valecast_qc_dataplane::endpoint::local::LocalSite;
 use valecast_qc_dataplane::endpoint::send::Cut;
-use valecast_qc_dataplane::endpoint::send::job::{Job, JobEnd, Parcel};
+use valecast_qc_dataplane::endpoint::send::job::{Job, JobEnd};
+use valecast_qc_dataplane::endpoint::send::parcel::Parcel;
 use valecast_qc_dataplane::transport::wire::DEFAULT_CHUNK;
 
 use super::site::{AtSite, Failed, INTERRUPTED, ended, told_to_stop};

@@ -4,25 +4,21 @@
 //! `BEAT` how far they are. While site or controller cannot be reached, the trees go on as they are.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver as Heard, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::Cut;
+use super::parcel::Parcel;
 use super::tally::Tally;
 use super::tree::{Common, TreeEnd, TreeSender};
-use crate::control::{
-    Ended, NewTransfer, Progress, ReceiverProgress, TransferState, TransferStatus, TreeStatus,
-};
+use crate::control::{Ended, Progress, ReceiverProgress, TransferState, TransferStatus, TreeStatus};
 use crate::endpoint::EndpointError;
 use crate::endpoint::clock::random;
 use crate::endpoint::local::LocalSite;
-use crate::transport::files::source::Source;
 use crate::transport::sender::SenderCounters;
 use crate::transport::sender::shares::Shares;
-use crate::transport::wire::Shape;
 
 /// From one message to the controller to the next.
 const BEAT: Duration = Duration::from_millis(250);
@@ -39,64 +35,6 @@ pub const WAIT_FOR_OTHERS: Duration = Duration::from_secs(60);
 pub const SILENCE: Duration = Duration::from_secs(60);
 /// How long a paused or failed sender tries to say so.
 const FAREWELL: u32 = 3;
-
-/// What is to be sent, looked at once.
-#[derive(Clone, Debug)]
-pub struct Parcel {
-    /// Where it is.
-    pub path: PathBuf,
-    /// How it is cut.
-    pub cut: Cut,
-    shape: Shape,
-    manifest: [u8; 32],
-    name: String,
-}
-
-impl Parcel {
-    /// Lists a file or directory.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read, or not be sent.
-    pub fn open(path: &Path, cut: Cut) -> Result<Self, EndpointError> {
-        let source = Source::open(path, cut.chunk, cut.fec)?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            cut,
-            shape: *source.shape(),
-            manifest: source.manifest_hash(),
-            name: source.name().to_string_lossy().into_owned(),
-        })
-    }
-
-    /// Bytes of content.
-    pub fn bytes(&self) -> u64 {
-        self.shape.total()
-    }
-
-    /// The name under which it appears at receivers.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What to ask the controller for.
-    ///
-    /// # Errors
-    ///
-    /// The system has no randomness.
-    pub fn ask(&self, to: Vec<String>, scheme: Option<String>) -> Result<NewTransfer, EndpointError> {
-        Ok(NewTransfer {
-            from: None,
-            to,
-            bytes: self.bytes(),
-            name: self.name.clone(),
-            overhead: self.cut.overhead(),
-            scheme,
-            path: None,
-            request: Some(random().map_err(EndpointError::system("/dev/urandom"))?),
-        })
-    }
-}
 
 /// What a job shows of itself, each beat.
 pub struct JobView<'a> {

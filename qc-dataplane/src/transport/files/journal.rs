@@ -4,17 +4,21 @@
 //! generation and a checksum; whichever place is right and newer counts. In memory are a few pages, and for each
 //! segment how many chunks it lacks: 4 bytes for 46 MB of content.
 //!
+//! - `head`: of what it is, and how far that is; `page`: the bits of a segment, in two places;
+//! - `cache`: the pages in memory; `find`: what they say of chunks.
+//!
 //! Order of writing ([`super::store::Store::checkpoint`]): chunks to their files, `fdatasync` of the files, pages here,
 //! `fdatasync` of this. A bit is on the disk only after its chunk is, so after a crash chunks may be asked for once more
 //! but none is missing. A page torn by the crash fails its checksum; the other place has the state before. Bits
 //! are only ever set, except by [`Journal::clear`], which cuts the file to its head first.
 
+mod cache;
+mod find;
 mod head;
 mod page;
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -24,22 +28,14 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::FileError;
 use crate::transport::wire::Shape;
+use cache::Cached;
 use head::{Head, MAGIC, stage_of};
 pub use head::{Stage, stage_in};
-use page::{FIRST, Page, STRIDE, place};
+use page::{FIRST, STRIDE, place};
 pub use page::{SEGMENT, WORDS};
 
 /// Most segments: 16 MiB of memory, 193 TB in chunks of 1408 bytes.
 const MOST_SEGMENTS: usize = 1 << 22;
-/// Pages in memory: 256 KiB.
-const PAGES: usize = 64;
-
-struct Cached {
-    page: Box<Page>,
-    dirty: bool,
-    used: u64,
-}
-
 /// The chunks of one transfer at one receiver.
 pub struct Journal {
     file: Flock<File>,
@@ -157,20 +153,6 @@ impl Journal {
         self.all_left
     }
 
-    /// Whether a chunk is here.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read.
-    pub fn has(&mut self, chunk: u64) -> Result<bool, FileError> {
-        let Some(s) = self.segment(chunk) else { return Ok(false) };
-        if self.left[s] == 0 || u64::from(self.left[s]) == self.len(s) {
-            return Ok(self.left[s] == 0);
-        }
-        let (word, bit) = place(chunk);
-        Ok(self.page(s)?.bits[word] & bit != 0)
-    }
-
     /// Notes that a chunk is here; whether that is new. Not on the disk before [`Self::sync`]; [`Self::is_crowded`]
     /// is to be asked before.
     ///
@@ -217,68 +199,6 @@ impl Journal {
         Ok(new.into())
     }
 
-    /// The bits of the chunks from `first` on, a multiple of 64.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read.
-    pub fn bits<const N: usize>(&mut self, first: u64) -> Result<[u64; N], FileError> {
-        let mut bits = [0; N];
-        if let Some(s) = self.segment(first) {
-            let (word, _) = place(first);
-            let page = &self.page(s)?.bits;
-            bits.iter_mut().zip(page.get(word..).unwrap_or_default()).for_each(|(to, from)| *to = *from);
-        }
-        Ok(bits)
-    }
-
-    /// Whether noting that chunk needs room that only [`Self::sync`] can make.
-    pub fn is_crowded(&self, chunk: u64) -> bool {
-        self.cache.len() >= PAGES && self.cache.iter().all(|c| c.dirty && c.page.segment != chunk / SEGMENT)
-    }
-
-    /// The first run of chunks in `from..to` that are not here. It may go on after its end.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read.
-    pub fn missing(&mut self, from: u64, to: u64) -> Result<Option<Range<u64>>, FileError> {
-        let to = to.min(self.chunks);
-        let Some(start) = self.next(from, to, false)? else { return Ok(None) };
-        let end = self.next(start, to, true)?.unwrap_or(to);
-        Ok(Some(start..end))
-    }
-
-    /// The first chunk in `from..to` that is here, or is not.
-    fn next(&mut self, from: u64, to: u64, here: bool) -> Result<Option<u64>, FileError> {
-        let mut at = from;
-        while at < to {
-            let Some(s) = self.segment(at) else { return Ok(None) };
-            let (left, len) = (u64::from(self.left[s]), self.len(s));
-            let end = (s as u64 * SEGMENT + len).min(to);
-            if (left == 0) == here && (left == 0 || left == len) {
-                return Ok(Some(at));
-            }
-            if left != 0 && left != len {
-                let bits = &self.page(s)?.bits;
-                while at < end {
-                    let (word, _) = place(at);
-                    let bits = if here { bits[word] } else { !bits[word] } >> (at % 64);
-                    if bits != 0 {
-                        at += u64::from(bits.trailing_zeros());
-                        if at < end {
-                            return Ok(Some(at));
-                        }
-                        break;
-                    }
-                    at = (at / 64 + 1) * 64;
-                }
-            }
-            at = end;
-        }
-        Ok(None)
-    }
-
     /// Writes what was noted and waits for the disk. All chunks noted must be there by then.
     ///
     /// # Errors
@@ -303,42 +223,6 @@ impl Journal {
 
     fn len(&self, segment: usize) -> u64 {
         (self.chunks - segment as u64 * SEGMENT).min(SEGMENT)
-    }
-
-    fn page(&mut self, segment: usize) -> Result<&mut Page, FileError> {
-        self.tick += 1;
-        let wanted = segment as u64;
-        if self.cache.get(self.last).is_none_or(|c| c.page.segment != wanted) {
-            self.last = match self.cache.iter().position(|c| c.page.segment == wanted) {
-                Some(at) => at,
-                None => self.load(segment)?,
-            };
-        }
-        let cached = &mut self.cache[self.last];
-        cached.used = self.tick;
-        Ok(&mut cached.page)
-    }
-
-    fn load(&mut self, segment: usize) -> Result<usize, FileError> {
-        let page = Box::new(self.read_page(segment)?);
-        let cached = Cached { page, dirty: false, used: self.tick };
-        let clean = (0..self.cache.len()).filter(|i| !self.cache[*i].dirty);
-        match clean.min_by_key(|i| self.cache[*i].used) {
-            Some(victim) if self.cache.len() >= PAGES => {
-                self.cache[victim] = cached;
-                Ok(victim)
-            }
-            // More than PAGES only while looking at pages between two syncs; see `is_crowded`.
-            _ => {
-                self.cache.push(cached);
-                Ok(self.cache.len() - 1)
-            }
-        }
-    }
-
-    fn read_page(&self, segment: usize) -> Result<Page, FileError> {
-        Page::read(&self.file, segment as u64, self.len(segment))
-            .map_err(FileError::io(&self.path, "read it"))
     }
 
     fn read_head(&self) -> Result<Option<Head>, FileError> {

@@ -7,10 +7,16 @@
 //! DIR/NAME                             appears when all is here and its hash is right
 //! ```
 //!
+//! - `begin`: opens or goes on with a transfer, makes its files, takes up what a killed process had written;
+//! - here: takes chunks and brings them to the disk; `hash`: reads back what was not hashed on its way;
+//! - `place`: the end; [`left`]: what is kept afterwards, until it is removed; `disk`: what all ask of the file system.
+//!
 //! Files are allocated when the manifest is known, so a full disk shows before anything is sent. The journal stays
 //! after the end until [`Store::forget`]: a receiver that is started again can say that it has the transfer.
 
+mod begin;
 mod disk;
+mod hash;
 pub mod left;
 mod place;
 
@@ -25,17 +31,14 @@ use nix::unistd::syncfs;
 
 use super::FileError;
 use super::blocks::{BLOCK, Block, Blocks};
-use super::journal::{Journal, SEGMENT, Stage};
-use super::manifest::{KEPT, Kind, Manifest};
+use super::journal::{Journal, Stage};
+use super::manifest::{KEPT, Manifest};
 use super::written::Written;
 use crate::transport::wire::Shape;
-use disk::{allocate, mode, open_file, private_dir, remove};
+use disk::{open_file, remove};
 
 /// Files that are open at once.
 const OPEN: usize = 64;
-/// Bytes that are hashed between two reads.
-const STEP: usize = 1 << 20;
-
 /// How a receiver keeps what arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreOptions {
@@ -101,136 +104,12 @@ fn stage_of(dir: &Path, transfer: u64) -> PathBuf {
 }
 
 impl Store {
-    /// Begins a transfer or continues it.
-    ///
-    /// # Errors
-    ///
-    /// No room, something of that name is there, a manifest of another length, or the system refuses.
-    pub fn open(
-        options: &StoreOptions,
-        transfer: u64,
-        shape: &Shape,
-        manifest: Manifest,
-        manifest_hash: &[u8; 32],
-    ) -> Result<Self, FileError> {
-        if manifest.total() != shape.total() {
-            return Err(FileError::Shape("the manifest's files are not as long as the content"));
-        }
-        let stage = stage_of(&options.dir, transfer);
-        private_dir(&stage)?;
-        let opened = Journal::open(&stage.join("journal"), shape, manifest_hash);
-        // Nothing stays of what could not even be begun.
-        let (journal, fresh) = opened.inspect_err(|_| left::no_empty(&stage))?;
-        let mut store = Self {
-            options: options.clone(),
-            blocks: Blocks::new(shape.chunk(), shape.chunks(), options.memory),
-            stage,
-            manifest,
-            shape: *shape,
-            journal,
-            written: None,
-            pieces: Vec::new(),
-            open: Vec::new(),
-            touched: Vec::new(),
-            since: 0,
-            hasher: blake3::Hasher::new(),
-            hashed: 0,
-            prefix: 0,
-        };
-        match store.journal.stage() {
-            Stage::Done => return Ok(store),
-            Stage::Placing => {
-                store.rename()?;
-                return Ok(store);
-            }
-            Stage::Receiving => {}
-        }
-        if let Err(e) = store.begin(fresh) {
-            if fresh {
-                // Half of the room is of no use to anybody. What went wrong first is what counts.
-                let _ = store.forget();
-            }
-            return Err(e);
-        }
-        let path = store.stage.join("written");
-        store.written = Written::open(&path, shape, manifest_hash, !fresh);
-        store.recall()?;
-        Ok(store)
-    }
-
-    /// Takes up what a process that was killed had written since its last checkpoint.
-    fn recall(&mut self) -> Result<(), FileError> {
-        let Some(written) = self.written.take() else { return Ok(()) };
-        let mut any = false;
-        written.each(|segment, bits| -> Result<(), FileError> {
-            if self.journal.is_crowded(segment * SEGMENT) {
-                self.harden()?;
-            }
-            any |= self.journal.merge(segment, bits)? > 0;
-            Ok(())
-        })?;
-        if any {
-            self.harden()?;
-        }
-        self.written = Some(written);
-        Ok(())
-    }
-
-    /// Brings to the disk what another process wrote, and then the journal.
-    fn harden(&mut self) -> Result<(), FileError> {
-        self.sync_all()?;
-        self.journal.sync()
-    }
-
-    /// Makes room for what is to come, if it may come at all.
-    fn begin(&mut self, fresh: bool) -> Result<(), FileError> {
-        if !self.options.replace && self.target().symlink_metadata().is_ok() {
-            return Err(FileError::Exists(self.target().display().to_string()));
-        }
-        if fresh {
-            remove(&self.data())?;
-        }
-        self.lay_out()
-    }
-
     fn data(&self) -> PathBuf {
         self.stage.join("data")
     }
 
     fn target(&self) -> PathBuf {
         self.options.dir.join(self.manifest.root())
-    }
-
-    /// Makes directories and files, of full size. Those that are there may have their last modes already, if a receiver
-    /// died while it placed them.
-    fn lay_out(&mut self) -> Result<(), FileError> {
-        let data = self.data();
-        private_dir(&data)?;
-        let mut start = 0;
-        for entry in self.manifest.entries() {
-            let path = data.join(entry.path());
-            match entry.kind {
-                Kind::Directory => {
-                    private_dir(&path)?;
-                    mode(&path, 0o700)?;
-                }
-                Kind::Link(_) => {}
-                Kind::File(size) => {
-                    if path.symlink_metadata().is_ok_and(|found| found.is_file()) {
-                        mode(&path, 0o600)?;
-                    }
-                    let file = open_file(&path)?;
-                    if file.metadata().map_err(FileError::io(&path, "look at it"))?.len() != size {
-                        allocate(&file, size).map_err(FileError::io(&path, "make room for it"))?;
-                    }
-                    if size > 0 {
-                        self.pieces.push(Piece { path, start, size });
-                    }
-                    start += size;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// How far it is.
@@ -402,48 +281,6 @@ impl Store {
     fn sync_all(&self) -> Result<(), FileError> {
         let dir = File::open(&self.stage).map_err(FileError::io(&self.stage, "open it"))?;
         syncfs(dir.as_fd()).map_err(|e| FileError::io(&self.stage, "wait for the disk")(e.into()))
-    }
-
-    /// Hashes what is here in order, at most `most` bytes now, reading back what was written. The hash once all is.
-    ///
-    /// # Errors
-    ///
-    /// The files cannot be read, or what is in memory cannot be written.
-    pub fn hash(&mut self, most: usize) -> Result<Option<[u8; 32]>, FileError> {
-        let all = self.shape.chunks();
-        let until = if self.left() == 0 {
-            if self.hashed == 0 || self.since > 0 {
-                self.checkpoint()?;
-            }
-            self.shape.total()
-        } else {
-            self.prefix = self.journal.missing(self.prefix, all)?.map_or(all, |r| r.start);
-            // What is in memory cannot be read from the files: the block that is being filled, and what is left of
-            // blocks that a checkpoint wrote in part.
-            let written = self.blocks.lowest().map_or(self.prefix, |b| b.min(self.prefix));
-            written * self.shape.chunk() as u64
-        };
-        let end = until.min(self.hashed.saturating_add(most as u64));
-        let mut buffer = vec![0; STEP.min(end.saturating_sub(self.hashed) as usize)];
-        while self.hashed < end {
-            let n = (end - self.hashed).min(STEP as u64) as usize;
-            let at = self.hashed;
-            self.each(at, n, |file, at, part| file.read_exact_at(&mut buffer[part], at))?;
-            self.hasher.update(&buffer[..n]);
-            self.hashed += n as u64;
-        }
-        Ok(self.done())
-    }
-
-    /// Bytes that were hashed so far.
-    pub fn hashed(&self) -> u64 {
-        self.hashed
-    }
-
-    /// The hash, if all was read.
-    pub fn done(&self) -> Option<[u8; 32]> {
-        let whole = self.left() == 0 && self.hashed == self.shape.total();
-        whole.then(|| self.hasher.finalize().into())
     }
 
     /// Forgets all chunks, because what was read back is wrong.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use valecast_qc_dataplane::control::{ReceiverState, TransferState, TransferStatus};
-use valecast_qc_dataplane::endpoint::send::job::{JobView, Parcel};
+use valecast_qc_dataplane::endpoint::send::job::JobView;
+use valecast_qc_dataplane::endpoint::send::parcel::Parcel;
 
 use crate::ctl::print;
 use crate::qc::bars::{Bars, Line};

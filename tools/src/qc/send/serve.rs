@@ -12,7 +12,8 @@ use valecast_qc_dataplane::control::{Ended, Progress, TransferState, TransferSta
 use valecast_qc_dataplane::endpoint::EndpointError;
 use valecast_qc_dataplane::endpoint::clock::random;
 use valecast_qc_dataplane::endpoint::local::LocalSite;
-use valecast_qc_dataplane::endpoint::send::job::{Job, JobEnd, Parcel};
+use valecast_qc_dataplane::endpoint::send::job::{Job, JobEnd};
+use valecast_qc_dataplane::endpoint::send::parcel::Parcel;
 
 use super::SendArgs;
 use super::screen::word;
