@@ -294,3 +294,27 @@ fn watch(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_transfer_the_newest_partition_counts_with_all_its_trees() {
+        let tree = |tree, transfer, partition| IncomingTree {
+            tree,
+            transfer,
+            partition,
+            receiver: 1,
+            from: "S".into(),
+            name: "f".into(),
+            bytes: 1,
+        };
+        let trees =
+            vec![tree(1, 8, 0), tree(7, 8, 2), tree(3, 9, 0), tree(5, 8, 2), tree(6, 8, 1), tree(2, 9, 0)];
+        let found = by_transfer(trees);
+        let found: Vec<(u64, Vec<u32>)> =
+            found.into_iter().map(|(id, trees)| (id, trees.iter().map(|t| t.tree).collect())).collect();
+        assert_eq!(found, [(8, vec![7, 5]), (9, vec![3, 2])]);
+    }
+}

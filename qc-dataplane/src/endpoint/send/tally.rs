@@ -107,3 +107,73 @@ impl Tally {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::wire::Cause;
+
+    fn status(tree: u32, receivers: &[&str]) -> TreeStatus {
+        TreeStatus {
+            tree,
+            partition: 3,
+            port: String::new(),
+            receivers: receivers.iter().map(|r| (*r).to_owned()).collect(),
+            hops: Vec::new(),
+            links: Vec::new(),
+            unicast_repairs: false,
+            rate: 1,
+        }
+    }
+
+    fn peer(have: u64, state: Option<State>, outcome: Option<Outcome>) -> PeerStatus {
+        let (of, rate, frames) = (100, 7, 0);
+        PeerStatus { state, outcome, have, of, rate, frames, duplicates: 0, rejected: 0, silent_for: 0 }
+    }
+
+    fn view(residual: u64, peers: Vec<PeerStatus>) -> TreeView {
+        TreeView { residual, peers, ..TreeView::default() }
+    }
+
+    /// On two trees at once, each of which knows of other news.
+    #[test]
+    fn a_receiver_on_several_trees_stands_as_on_the_best() {
+        use ReceiverState as R;
+        let shape = Shape::new(64_000, 10, 640, 0, 0).unwrap();
+        let mut tally = Tally::default();
+        let (one, two) = (status(1, &["t", "u", "v", "w"]), status(2, &["w", "v", "u", "t"]));
+        let receiving = Some(State::Receiving);
+        let on_one = view(
+            5_000,
+            vec![
+                peer(40, receiving, None),
+                peer(0, None, Some(Outcome::Silent(9))),
+                peer(100, Some(State::Checking), None),
+                peer(0, None, None),
+            ],
+        );
+        let on_two = view(
+            8_000,
+            vec![
+                peer(3, Some(State::Failed(Cause::DiskFull)), Some(Outcome::Failed(Cause::DiskFull))),
+                peer(100, Some(State::Verified), Some(Outcome::Verified)),
+                peer(60, receiving, None),
+                peer(45, receiving, None),
+            ],
+        );
+        let said = tally.trees(&[(&one, on_one), (&two, on_two)], &shape);
+        let of = |tree: usize| said[tree].receivers.iter().map(|r| (r.have, r.state)).collect::<Vec<_>>();
+        let best =
+            [(28_800, R::Receiving), (38_400, R::Receiving), (64_000, R::Verified), (1_920, R::Failed)];
+        assert_eq!(of(0), best);
+        assert!(of(1).iter().eq(best.iter().rev()), "the same on both: {:?}", of(1));
+        assert_eq!((said[0].residual, said[1].residual), (5_000, 8_000));
+        assert_eq!(tally.verified(), ["v"]);
+        // One tree is left, and knows less of some: nobody falls back to having said nothing.
+        let said =
+            tally.trees(&[(&one, view(1, vec![peer(46, receiving, None), peer(0, None, None)]))], &shape);
+        assert_eq!(said[0].receivers[1].state, R::Waiting);
+        assert_eq!(tally.of("u").unwrap().have, 38_400);
+        assert_eq!(tally.verified(), ["v"]);
+    }
+}
