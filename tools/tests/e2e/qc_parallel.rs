@@ -114,3 +114,20 @@ fn a_receiver_of_two_trees_is_killed_and_comes_back() {
     way.receivers.push(way.sites.recv("t1", &place));
     way.ends();
 }
+
+/// The next sender has other trees, and shares out what is lacking among them.
+#[test]
+fn a_sender_by_two_trees_is_killed_and_resumed() {
+    let mut way = Way::begin(24_000_000);
+    let before = way.trees();
+    wait_for("a third of it", || (way.sites.have("t1") >= way.bytes / 3).then_some(()));
+    way.send.kill();
+    let stalled = way.sites.wait_state("stalled");
+    way.sites.assert_clean();
+    let file = way.sites.dir().join("data");
+    way.send = way.sites.resume("S", &file, &stalled["id"].to_string());
+    let after = way.trees();
+    assert_ne!(before[0]["partition"], after[0]["partition"]);
+    assert_eq!(way.sites.transfers().len(), 1, "it is the same transfer");
+    way.ends();
+}
