@@ -252,11 +252,6 @@ impl Sender {
         (left.saturating_mul(self.shape.chunk() as u64)).min(self.shape.total())
     }
 
-    /// Whether it still reads the content for its hash.
-    pub fn reads(&self) -> bool {
-        self.phase == Phase::Sending && self.hash.is_none() && self.share.as_ref().is_none_or(Share::reads)
-    }
-
     /// BLAKE3 of the content, once it is known.
     pub fn content_hash(&self) -> Option<[u8; 32]> {
         self.hash
@@ -269,6 +264,11 @@ impl Sender {
             self.source.hash_is_known();
             self.hello = true;
         }
+    }
+
+    /// Whether it still reads the content for its hash.
+    pub fn reads(&self) -> bool {
+        self.phase == Phase::Sending && self.hash.is_none() && self.share.as_ref().is_none_or(Share::reads)
     }
 
     /// Receivers that have an outcome.
