@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,12 +13,12 @@ use kvm_bindings::{
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 use memmap2::{Advice, MmapRaw};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use valecast_guest::mailbox::{self, Mailbox};
+use valecast_guest::mailbox;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-use super::client::Client;
+use super::card::{self, Card, Slot};
 use super::load;
-use super::monitor::{VmError, borrowed};
+use super::monitor::VmError;
 use super::processor::{BAR0, CONSOLE};
 
 /// The line of the interrupt, and its vector in the guest. The event that raises it becomes a message, not a level of the
@@ -56,9 +55,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// With `size` bytes of memory, the payload in it, and the card at the other end of `client`.
+    /// With `size` bytes of memory, the payload in it, and this card.
     pub fn new(
-        client: &mut Client,
+        card: &mut dyn Card,
         size: usize,
         port: impl Fn(io::Error) -> VmError,
     ) -> Result<Self, VmError> {
@@ -83,7 +82,8 @@ impl Machine {
         vm.set_gsi_routing(&message()?).map_err(kvm("route the interrupt"))?;
         vm.register_irqfd(&raise, LINE).map_err(kvm("wire the interrupt"))?;
 
-        client.plug(file.as_fd(), size as u64, borrowed(&raise)).map_err(&port)?;
+        card::mailbox(&memory).set_card(card.kind());
+        card.plug(&Slot { vm: &vm, memory: &memory, file: &file, raise: &raise }).map_err(&port)?;
 
         let cpu = vm.create_vcpu(0).map_err(kvm("make a processor"))?;
         let cpuid = hypervisor.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(kvm("tell CPUID"))?;
@@ -115,8 +115,7 @@ fn fill(memory: &MmapRaw) -> Result<u32, VmError> {
         }
         true
     })?;
-    // SAFETY: as in `Vm::mailbox`.
-    let page = unsafe { &*memory.as_ptr().add(mailbox::AT as usize).cast::<Mailbox>() };
+    let page = card::mailbox(memory);
     page.bar0.store(BAR0, Ordering::Relaxed);
     page.end.store(size, Ordering::Relaxed);
     page.console.store(CONSOLE, Ordering::Relaxed);

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use kvm_ioctls::{Kvm, VmFd};
 use memmap2::MmapRaw;
 use nix::sys::pthread::pthread_kill;
-use valecast_guest::mailbox::{self, Counted, Job, Mailbox, Role, State};
+use valecast_guest::mailbox::{Counted, Job, Mailbox, Role, State};
 use vmm_sys_util::eventfd::EventFd;
 
+use super::card::{Card, mailbox};
 use super::client::Client;
+use super::front_end::FrontEnd;
 use super::load::BadPayload;
 use super::machine::Machine;
 use super::processor::{self, Exits, Shared, WAKE};
@@ -55,6 +57,15 @@ pub fn have_kvm() -> Result<(), String> {
     Kvm::new().map(drop).map_err(|e| format!("/dev/kvm: {}", io::Error::from_raw_os_error(e.errno())))
 }
 
+/// A port's socket, and so what card the guest has.
+#[derive(Clone, Copy, Debug)]
+pub enum Socket<'a> {
+    /// Of kind `e1000`.
+    VfioUser(&'a Path),
+    /// Of kind `vhost-user`: virtio-net.
+    VhostUser(&'a Path),
+}
+
 /// A machine that runs until it is dropped.
 pub struct Vm {
     shared: Arc<Shared>,
@@ -71,19 +82,23 @@ pub(super) fn borrowed(fd: &EventFd) -> BorrowedFd<'_> {
 }
 
 impl Vm {
-    /// Boots the payload with `size` bytes of memory and the card behind `socket`; comes back when it is ready. `core`:
+    /// Boots the payload with `size` bytes of memory and the card behind a socket; comes back when it is ready. `core`:
     /// the only one that its processor runs on.
-    pub fn start(socket: &Path, size: usize, core: Option<usize>) -> Result<Self, VmError> {
-        let port = |e| VmError::Port(socket.to_owned(), e);
-        let mut client = Client::connect(socket).map_err(port)?;
-        let Machine { vm, mut cpu, memory, raise } = Machine::new(&mut client, size, port)?;
+    pub fn start(socket: Socket<'_>, size: usize, core: Option<usize>) -> Result<Self, VmError> {
+        let (Socket::VfioUser(path) | Socket::VhostUser(path)) = socket;
+        let port = |e| VmError::Port(path.to_owned(), e);
+        let mut card: Box<dyn Card> = match socket {
+            Socket::VfioUser(path) => Box::new(Client::connect(path).map_err(port)?),
+            Socket::VhostUser(path) => Box::new(FrontEnd::connect(path).map_err(port)?),
+        };
+        let Machine { vm, mut cpu, memory, raise } = Machine::new(card.as_mut(), size, port)?;
         let shared = Arc::new(Shared::default());
         processor::wake_quietly().map_err(|e| VmError::Kvm("be woken", e))?;
         let processor = {
             let (shared, memory) = (Arc::clone(&shared), Arc::clone(&memory));
             std::thread::Builder::new().name("vcpu".into()).spawn(move || {
                 let pinned = core.map_or(Ok(()), |c| pin(c).map_err(|e| e.to_string()));
-                if let Err(why) = pinned.and_then(|()| processor::run(&mut cpu, &mut client, &shared))
+                if let Err(why) = pinned.and_then(|()| processor::run(&mut cpu, card.as_mut(), &shared))
                     && let Ok(mut failed) = shared.failed.lock()
                 {
                     *failed = Some(why);
@@ -99,8 +114,7 @@ impl Vm {
 
     /// The page shared with the guest.
     pub fn mailbox(&self) -> &Mailbox {
-        // SAFETY: inside memory, which `fill` has checked and which stays mapped; page-aligned; atomics only.
-        unsafe { &*self.memory.as_ptr().add(mailbox::AT as usize).cast::<Mailbox>() }
+        mailbox(&self.memory)
     }
 
     /// What the guest counted in its present job.

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kvm_ioctls::{VcpuExit, VcpuFd};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use valecast_guest::regs;
 
-use super::client::Client;
+use super::card::Card;
 
 /// Where the card's registers are.
 pub const BAR0: u64 = 0xfeb0_0000;
@@ -52,9 +51,9 @@ pub fn wake_quietly() -> io::Result<()> {
 }
 
 /// Runs the processor until the machine is over; `Err` says why it cannot go on.
-pub fn run(cpu: &mut VcpuFd, client: &mut Client, shared: &Shared) -> Result<(), String> {
+pub fn run(cpu: &mut VcpuFd, card: &mut dyn Card, shared: &Shared) -> Result<(), String> {
     let count = |c: &AtomicU64| c.fetch_add(1, Ordering::Relaxed);
-    let card = |addr: u64| addr.checked_sub(BAR0).filter(|at| *at < BAR0_SIZE);
+    let register = |addr: u64| addr.checked_sub(BAR0).filter(|at| *at < BAR0_SIZE);
     while !shared.over.load(Ordering::SeqCst) {
         match cpu.run() {
             Ok(VcpuExit::MmioWrite(CONSOLE, data)) => {
@@ -65,16 +64,14 @@ pub fn run(cpu: &mut VcpuFd, client: &mut Client, shared: &Shared) -> Result<(),
             }
             Ok(VcpuExit::MmioWrite(addr, data)) => {
                 count(&shared.exits.writes);
-                if let Some(at) = card(addr) {
-                    client.post(at, data).map_err(|e| format!("register {at:#x}: {e}"))?;
+                if let Some(at) = register(addr) {
+                    card.write(at, data).map_err(|e| format!("register {at:#x}: {e}"))?;
                 }
             }
             Ok(VcpuExit::MmioRead(addr, data)) => {
                 count(&shared.exits.reads);
-                match card(addr) {
-                    // Who reads why there was an interrupt is done with it as far as the card goes.
-                    Some(at) if at == u64::from(regs::ICR) => client.read_and_unmask(at, data),
-                    Some(at) => client.read(at, data),
+                match register(addr) {
+                    Some(at) => card.read(at, data),
                     None => {
                         data.fill(0xff);
                         Ok(())

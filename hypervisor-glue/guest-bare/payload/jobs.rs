@@ -1,13 +1,15 @@
 //! What the monitor asks for.
 
-use valecast_guest::dma::{Dma, Unmapped};
-use valecast_guest::driver::{Driver, Frame, Send};
-use valecast_guest::mailbox::{Job, Mailbox, Role};
+use core::fmt::Display;
 
+use valecast_guest::dma::Dma;
+use valecast_guest::driver::Driver;
+use valecast_guest::mailbox::{Card, Job, Mailbox, Role};
+use valecast_guest::nic::{self, Nic, Received};
+
+use crate::console::line;
 use crate::machine::{Machine, ticks};
 
-/// Bytes of the card's FCS behind received frames.
-const FCS: usize = 4;
 /// Longest frame that is echoed.
 const LONGEST: usize = 1514;
 /// Ticks (of a processor of some GHz) after which a ping's answer is not waited for any more: about half a second.
@@ -15,37 +17,56 @@ const LOST: u64 = 1 << 30;
 /// Experimental ethertype.
 const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
 
-struct Run<'a> {
+struct Run<'a, N> {
     machine: &'a mut Machine,
     mailbox: &'a Mailbox,
     number: u32,
     job: Job,
-    driver: Driver,
+    driver: N,
     first_interrupt: u64,
     sleeps: u64,
     trips: u64,
     idle: u32,
 }
 
-/// Does a job until it is told to stop.
-pub fn run(machine: &mut Machine, mailbox: &Mailbox, number: u32, job: &Job) -> Result<(), Unmapped> {
-    let first_interrupt = machine.interrupts();
+/// Does a job until it is told to stop; whether that went well.
+pub fn run(machine: &mut Machine, mailbox: &Mailbox, number: u32, job: &Job) -> bool {
     let ram = machine.ram;
-    let driver = Driver::start(&mut machine.card, &ram, job.options())?;
+    let started = match mailbox.card() {
+        Card::E1000 => {
+            told(Driver::start(&mut machine.card, &ram, job.options())).map(|d| work(machine, mailbox, number, job, d))
+        }
+        Card::Virtio => {
+            // ORDERING: Relaxed: written before we were started.
+            let offered = mailbox.virtio.offered.load(core::sync::atomic::Ordering::Relaxed);
+            told(nic::start_virtio(&mut machine.card, &ram, mailbox, job.virtio(offered)))
+                .map(|d| work(machine, mailbox, number, job, d))
+        }
+    };
+    started == Some(true)
+}
+
+/// Prints what went wrong.
+fn told<T, E: Display>(done: Result<T, E>) -> Option<T> {
+    done.inspect_err(|why| line(format_args!("FAILED: {why}"))).ok()
+}
+
+fn work<N: Nic>(machine: &mut Machine, mailbox: &Mailbox, number: u32, job: &Job, driver: N) -> bool {
+    let first_interrupt = machine.interrupts();
     let mut r =
         Run { machine, mailbox, number, job: *job, driver, first_interrupt, sleeps: 0, trips: 0, idle: 0 };
     r.count();
-    match job.role {
-        Role::Send => r.send()?,
-        Role::Receive => r.receive()?,
-        Role::Echo => r.echo()?,
-        Role::Ping => r.ping()?,
+    let done = match job.role {
+        Role::Send => r.send(),
+        Role::Receive => r.receive(),
+        Role::Echo => r.echo(),
+        Role::Ping => r.ping(),
         // Before there is a driver: see `main.rs`.
-        Role::Test => {}
-    }
+        Role::Test => Ok(()),
+    };
     r.count();
     r.driver.stop(&mut r.machine.card);
-    Ok(())
+    told(done).is_some()
 }
 
 /// A frame's bytes before they go where the driver wants them.
@@ -55,15 +76,14 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn take(&mut self, mem: &impl Dma, f: &Frame) {
-        if f.len > FCS && f.len - FCS <= LONGEST {
-            // Our own memory is there.
-            self.len = f.copy(mem, &mut self.bytes[..f.len - FCS]).unwrap_or(0);
+    fn take(&mut self, mem: &impl Dma, f: &impl Received) {
+        if f.len() <= LONGEST {
+            self.len = f.copy(mem, &mut self.bytes);
         }
     }
 }
 
-impl Run<'_> {
+impl<N: Nic> Run<'_, N> {
     fn count(&self) {
         use core::sync::atomic::Ordering::Relaxed;
         let c = &self.mailbox.counts.0;
@@ -86,12 +106,12 @@ impl Run<'_> {
     }
 
     /// Serves an interrupt, if there was one.
-    fn serve(&mut self, mut each: impl FnMut(&Frame)) -> Result<(), Unmapped> {
+    fn serve(&mut self, mut each: impl FnMut(&N::Frame)) -> Result<(), N::Fault> {
         if let Some(n) = self.machine.interrupted() {
             let ram = self.machine.ram;
             // In a flood that may take as long as it lasts: frames are counted meanwhile.
             let (counts, mut received) = (&self.mailbox.counts.0, self.driver.did().received);
-            let each = |f: &Frame| {
+            let each = |f: &N::Frame| {
                 received += 1;
                 counts.received.store(received, core::sync::atomic::Ordering::Relaxed);
                 each(f);
@@ -104,7 +124,7 @@ impl Run<'_> {
     }
 
     /// Nothing was there to do: looks again a few times, then halts.
-    fn rest(&mut self) -> Result<(), Unmapped> {
+    fn rest(&mut self) -> Result<(), N::Fault> {
         self.idle += 1;
         if self.idle <= self.job.polls {
             core::hint::spin_loop();
@@ -122,7 +142,7 @@ impl Run<'_> {
     }
 
     /// The pkt-gen of the paper: one frame, as fast as it goes.
-    fn send(&mut self) -> Result<(), Unmapped> {
+    fn send(&mut self) -> Result<(), N::Fault> {
         let ram = self.machine.ram;
         let f = self.frame();
         self.driver.fill(&ram, &f.bytes[..f.len])?;
@@ -143,18 +163,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// With the CSB frames are looked for; without it an interrupt tells of them.
-    fn look(&mut self, max: u32, mut each: impl FnMut(&Frame)) -> Result<u32, Unmapped> {
+    /// With the CSB and virtio-net frames are looked for; otherwise an interrupt tells of them.
+    fn look(&mut self, max: u32, mut each: impl FnMut(&N::Frame)) -> Result<u32, N::Fault> {
         let ram = self.machine.ram;
         let before = self.driver.did().received;
         self.serve(&mut each)?;
-        if self.job.csb {
+        if self.driver.polls() {
             self.driver.poll(&mut self.machine.card, &ram, max, &mut each)?;
         }
         Ok((self.driver.did().received - before) as u32)
     }
 
-    fn receive(&mut self) -> Result<(), Unmapped> {
+    fn receive(&mut self) -> Result<(), N::Fault> {
         let ram = self.machine.ram;
         // So that the switch knows where we are.
         self.put(&self.frame())?;
@@ -162,7 +182,7 @@ impl Run<'_> {
         while self.goes_on() {
             let n = self.look(64, |f| {
                 let mut first = [0; 8];
-                let _ = f.copy(&ram, &mut first);
+                f.copy(&ram, &mut first);
                 words ^= u64::from_le_bytes(first);
             })?;
             if n == 0 {
@@ -177,17 +197,16 @@ impl Run<'_> {
     }
 
     /// Sends; waits for room if there is none.
-    fn put(&mut self, b: &Buffer) -> Result<(), Unmapped> {
+    fn put(&mut self, b: &Buffer) -> Result<(), N::Fault> {
         let ram = self.machine.ram;
-        let s = Send { bytes: &b.bytes[..b.len], ..Send::default() };
-        while !self.driver.send(&mut self.machine.card, &ram, &s)? && self.goes_on() {
+        while !self.driver.send(&mut self.machine.card, &ram, &b.bytes[..b.len])? && self.goes_on() {
             self.serve(|_| {})?;
             core::hint::spin_loop();
         }
         Ok(())
     }
 
-    fn echo(&mut self) -> Result<(), Unmapped> {
+    fn echo(&mut self) -> Result<(), N::Fault> {
         let ram = self.machine.ram;
         let mut b = self.frame();
         self.put(&b)?;
@@ -206,7 +225,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn ping(&mut self) -> Result<(), Unmapped> {
+    fn ping(&mut self) -> Result<(), N::Fault> {
         let b = self.frame();
         while self.goes_on() {
             let begun = ticks();

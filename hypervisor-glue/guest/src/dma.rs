@@ -5,7 +5,7 @@
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 /// What the device wants to do with memory; maps that are read-only refuse [`Access::Write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +109,16 @@ pub unsafe trait Dma {
             // SAFETY: the span is writable, `from` readable. They may overlap when a guest sends to itself.
             unsafe { core::ptr::copy(from.add(at), s.ptr.as_ptr(), s.len) };
         })
+    }
+
+    /// Half a word that guest and device share; `None` also if it is not aligned.
+    fn word16(&self, addr: u64) -> Option<&AtomicU16> {
+        let p = self.whole(addr, 2, Access::Write)?.cast::<AtomicU16>();
+        if !p.is_aligned() {
+            return None;
+        }
+        // SAFETY: as in `word32`.
+        Some(unsafe { p.as_ref() })
     }
 
     /// A word that guest and device share; `None` also if it is not aligned.

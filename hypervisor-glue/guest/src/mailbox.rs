@@ -6,11 +6,23 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::driver::{Did, Options};
+use crate::virtio;
 
 /// Guest address of the page. The payload lies below it, from 1 MiB on; what is above is the driver's.
 pub const AT: u64 = 0x1f_f000;
-/// Guest address of the driver's memory: CSB, rings, buffers.
+/// Guest address of the driver's memory: rings, buffers, what else it has.
 pub const MEMORY: u64 = 0x20_0000;
+
+/// What card a guest has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Card {
+    /// The e1000.
+    #[default]
+    E1000 = 0,
+    /// Virtio-net.
+    Virtio = 1,
+}
 
 /// What a guest does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +77,7 @@ const SEND_COMBINING: u32 = 1;
 const CSB: u32 = 2;
 
 impl Job {
-    /// How the driver is set up for it.
+    /// How the e1000's driver is set up for it.
     pub fn options(&self) -> Options {
         Options {
             base: MEMORY,
@@ -75,6 +87,12 @@ impl Job {
             csb: self.csb,
             ..Options::default()
         }
+    }
+
+    /// How that of virtio-net is, whose device offers so much.
+    pub fn virtio(&self, offered: u64) -> virtio::Options {
+        let n = self.descriptors.clamp(8, virtio::MAX_ENTRIES.into());
+        virtio::Options { base: MEMORY, entries: 1 << n.ilog2(), offered }
     }
 }
 
@@ -106,10 +124,10 @@ pub struct Mailbox {
     descriptors: AtomicU32,
     itr: AtomicU32,
     flags: AtomicU32,
-    pad: AtomicU32,
+    card: AtomicU32,
     to: AtomicU64,
     from: AtomicU64,
-    /// Monitor: where the card's registers are.
+    /// Monitor: where the card's registers are; for virtio-net, those of [`virtio`].
     pub bar0: AtomicU64,
     /// Monitor: end of memory.
     pub end: AtomicU64,
@@ -121,6 +139,8 @@ pub struct Mailbox {
     pub fault: Line<[AtomicU64; 4]>,
     /// Guest: what it did so far.
     pub counts: Line<Counts>,
+    /// Both: what is said about virtio-net.
+    pub virtio: virtio::setup::Shared,
 }
 
 /// A cache line of its own.
@@ -134,9 +154,9 @@ pub struct Counts {
     pub sent: AtomicU64,
     /// Frames received.
     pub received: AtomicU64,
-    /// Writes of TDT.
+    /// Writes of TDT, or of the transmit queue's doorbell.
     pub tx_kicks: AtomicU64,
-    /// Writes of RDT.
+    /// Writes of RDT, or of the receive queue's.
     pub rx_kicks: AtomicU64,
     /// Interrupts in which the card had something to say.
     pub interrupts: AtomicU64,
@@ -211,6 +231,17 @@ fn unpack(v: u64) -> [u8; 6] {
 }
 
 impl Mailbox {
+    /// Monitor: what card there is.
+    pub fn set_card(&self, c: Card) {
+        // ORDERING: Relaxed: before the guest is started.
+        self.card.store(c as u32, Ordering::Relaxed);
+    }
+
+    /// Guest: what card there is.
+    pub fn card(&self) -> Card {
+        if self.card.load(Ordering::Relaxed) == Card::Virtio as u32 { Card::Virtio } else { Card::E1000 }
+    }
+
     /// Monitor: starts a job; its number.
     pub fn start(&self, j: &Job) -> u32 {
         // ORDERING: Relaxed for its parts, Release for the number that tells of them.

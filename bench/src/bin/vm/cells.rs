@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// How guests drive the card: the rows of the paper's Figure 1.
+/// How guests drive the card: the rows of the paper's Figure 1, and virtio-net.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Mode {
     /// A register write per frame, an interrupt per event.
@@ -17,11 +17,13 @@ pub enum Mode {
     Csb,
     /// The CSB, and interrupts at most every 100 units.
     CsbItr,
+    /// Virtio-net at ports of kind `vhost-user`.
+    Virtio,
 }
 
 impl Mode {
     /// All, in the paper's order.
-    pub const ALL: [Self; 5] = [Self::Base, Self::Itr, Self::Sc, Self::Csb, Self::CsbItr];
+    pub const ALL: [Self; 6] = [Self::Base, Self::Itr, Self::Sc, Self::Csb, Self::CsbItr, Self::Virtio];
 
     /// As the paper has it.
     pub fn name(self) -> &'static str {
@@ -31,12 +33,13 @@ impl Mode {
             Self::Sc => "itr=100 SC",
             Self::Csb => "itr=0 CSB",
             Self::CsbItr => "itr=100 CSB",
+            Self::Virtio => "vhost-user",
         }
     }
 
     /// ITR.
     pub fn itr(self) -> u32 {
-        if matches!(self, Self::Base | Self::Csb) { 0 } else { 100 }
+        if matches!(self, Self::Itr | Self::Sc | Self::CsbItr) { 100 } else { 0 }
     }
 
     /// The CSB is in use.
@@ -98,6 +101,9 @@ pub const FULL: u32 = 1500;
 /// pkt-gen's frames at once.
 pub const BATCH: u32 = 256;
 
+/// Modes that pkt-gen's rows have.
+pub const PKT_GEN: [Mode; 2] = [Mode::Csb, Mode::Virtio];
+
 /// All cells.
 pub fn all() -> Vec<Cell> {
     let mut all = Vec::new();
@@ -110,7 +116,9 @@ pub fn all() -> Vec<Cell> {
             all.extend([SHORT, LONG].map(|len| Cell { way, mode, len, batch: 1 }));
         }
         if way != Way::HostGuest {
-            all.extend([SHORT, FULL].map(|len| Cell { way, mode: Mode::Csb, len, batch: BATCH }));
+            for mode in PKT_GEN {
+                all.extend([SHORT, FULL].map(|len| Cell { way, mode, len, batch: BATCH }));
+            }
         }
     }
     all.extend(Mode::ALL.map(|mode| Cell { way: Way::RoundTrip, mode, len: SHORT, batch: 1 }));

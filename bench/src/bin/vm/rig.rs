@@ -7,19 +7,23 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use valecast_bench::addr::{Family, Mac, MacRange};
-use valecast_bench::vm::{Vm, inside};
+use valecast_bench::vm::{Socket, Vm, inside};
 use valecast_bench::{
     FrameSpec, Limits, Progress, RunError, RxConfig, StopFlag, TxConfig, What, run_rx, run_tx,
 };
 use valecast_guest::mailbox::{Counted, Job, Role};
 use valecast_ring::client::{AttachOptions, Link, Port, RxRing, TxRing};
 
-use super::cells::{Cell, FULL, SHORT, Way};
+use super::cells::{Cell, FULL, Mode, SHORT, Way};
 
 type Trouble = Box<dyn std::error::Error>;
 
-const MACS: [Mac; 3] =
-    [[0x52, 0x54, 0, 0xe1, 0, 1], [0x52, 0x54, 0, 0xe1, 0, 2], [0x52, 0x54, 0, 0xe1, 0, 3]];
+/// The guests with an e1000.
+const CARDS: [Mac; 2] = [[0x52, 0x54, 0, 0xe1, 0, 1], [0x52, 0x54, 0, 0xe1, 0, 2]];
+/// Those with virtio-net.
+const VIRTIO: [Mac; 2] = [[0x52, 0x54, 0, 0xe1, 0, 3], [0x52, 0x54, 0, 0xe1, 0, 4]];
+/// The host.
+const HOST: Mac = [0x52, 0x54, 0, 0xe1, 0, 5];
 /// Memory of a guest: 4096 descriptors per ring need 18 MiB of it.
 const MEMORY: usize = 32 << 20;
 /// Slots of the host's rings: as many as guests have descriptors, so that who waits for whom has as much to do.
@@ -60,13 +64,13 @@ pub struct Figures {
     pub sent: f64,
     /// Frames received per second; round trips.
     pub received: f64,
-    /// Writes of TDT per frame sent.
+    /// Writes of TDT or of the transmit doorbell per frame sent.
     pub tx_kicks: f64,
     /// Interrupts of the sender per frame sent.
     pub tx_interrupts: f64,
     /// Interrupts of the receiver per frame received.
     pub rx_interrupts: f64,
-    /// Writes of RDT per frame received.
+    /// Writes of RDT or of the receive doorbell per frame received.
     pub rx_kicks: f64,
 }
 
@@ -101,7 +105,8 @@ impl Drop for Daemon {
 /// Everything that runs.
 pub struct Rig {
     tuning: Tuning,
-    guests: [Vm; 2],
+    cards: [Vm; 2],
+    virtio: [Vm; 2],
     host: Option<(Link, Vec<TxRing>, Vec<RxRing>)>,
     // Last: the guests leave before it ends.
     _service: Service,
@@ -115,18 +120,21 @@ fn config(run_dir: &Path, tuning: &Tuning) -> String {
         Overflow::Drop => "",
         Overflow::Backpressure => "overflow = \"backpressure\"\n",
     };
-    for (name, mac) in ["a", "b"].iter().zip(MACS) {
+    for (name, mac) in ["a", "b"].iter().zip(CARDS) {
         let mac = mac.map(|b| format!("{b:02x}")).join(":");
         s += &format!(
             "[[switch.port]]\nname = \"{name}\"\nkind = \"e1000\"\ncsb = true\nmac = \"{mac}\"\n{overflow}"
         );
     }
+    for name in ["c", "d"] {
+        s += &format!("[[switch.port]]\nname = \"{name}\"\nkind = \"vhost-user\"\n{overflow}");
+    }
     s + &format!("[[switch.port]]\nname = \"h\"\nkind = \"ring\"\nslots = {SLOTS}\n{overflow}")
 }
 
-/// A daemon with its ports' sockets: two of cards, one of rings.
+/// A daemon with its ports' sockets: two of cards, two of virtio-net, one of rings.
 struct Service {
-    sockets: [PathBuf; 3],
+    sockets: [PathBuf; 5],
     _daemon: Daemon,
     _folder: tempfile::TempDir,
 }
@@ -148,7 +156,7 @@ impl Service {
             .spawn()
             .map_err(|e| format!("{}: {e}", program.display()))?;
         let daemon = Daemon(child);
-        let sockets = ["v.a.vm", "v.b.vm", "v.ring"].map(|s| run_dir.join(s));
+        let sockets = ["v.a.vm", "v.b.vm", "v.c.vm", "v.d.vm", "v.ring"].map(|s| run_dir.join(s));
         let begun = Instant::now();
         while !sockets.iter().all(|s: &PathBuf| s.exists()) {
             if begun.elapsed() > Duration::from_secs(10) {
@@ -171,7 +179,7 @@ pub fn inside(tuning: &Tuning, rounds: u64, time: Duration) -> Result<[f64; 2], 
             let begun = Instant::now();
             // A port takes its next guest a moment after the last has gone.
             let rate = loop {
-                match inside::run(ends, [MACS[0], MACS[1]], tuning.descriptors, *len as usize, time) {
+                match inside::run(ends, CARDS, tuning.descriptors, *len as usize, time) {
                     Err(_) if begun.elapsed() < Duration::from_secs(5) => {
                         std::thread::sleep(Duration::from_millis(10));
                     }
@@ -188,40 +196,58 @@ pub fn inside(tuning: &Tuning, rounds: u64, time: Duration) -> Result<[f64; 2], 
 }
 
 impl Rig {
-    /// Starts the daemon and two guests.
+    /// Starts the daemon and two guests of each kind, of which those of one sleep.
     pub fn start(tuning: Tuning) -> Result<Self, Trouble> {
         let service = Service::start(&tuning)?;
         let core = tuning.pinned.then_some(0);
-        let [a, b, h] = &service.sockets;
-        let guests = [Vm::start(a, MEMORY, core)?, Vm::start(b, MEMORY, core)?];
+        let [a, b, c, d, h] = &service.sockets;
+        let card = |s| Vm::start(Socket::VfioUser(s), MEMORY, core);
+        let virtio = |s| Vm::start(Socket::VhostUser(s), MEMORY, core);
+        let (cards, virtio) = ([card(a)?, card(b)?], [virtio(c)?, virtio(d)?]);
         let host = Some(Port::attach(h, "h", &AttachOptions::default())?.split());
-        Ok(Self { tuning, guests, host, _service: service })
+        Ok(Self { tuning, cards, virtio, host, _service: service })
+    }
+
+    /// The guests of a cell.
+    fn guests(&self, mode: Mode) -> &[Vm; 2] {
+        if mode == Mode::Virtio { &self.virtio } else { &self.cards }
     }
 
     /// Measures a cell.
     pub fn run(&mut self, cell: &Cell, time: Duration) -> Result<Figures, Trouble> {
-        let job = |role, to: usize, from: usize| Job {
+        let [a, b] = if cell.mode == Mode::Virtio { VIRTIO } else { CARDS };
+        let job = |role, to: Mac, from: Mac| Job {
             role,
             len: cell.len,
             batch: cell.batch,
             polls: if role == Role::Send { self.tuning.send_polls } else { self.tuning.polls },
             descriptors: self.tuning.descriptors,
             itr: cell.mode.itr(),
-            send_combining: cell.mode == super::cells::Mode::Sc,
+            send_combining: cell.mode == Mode::Sc,
             csb: cell.mode.csb(),
-            to: MACS[to],
-            from: MACS[from],
+            to,
+            from,
         };
         match cell.way {
-            Way::GuestGuest => self.guests_only(&job(Role::Receive, 0, 1), &job(Role::Send, 1, 0), time),
-            Way::RoundTrip => self.guests_only(&job(Role::Echo, 0, 1), &job(Role::Ping, 1, 0), time),
-            Way::GuestHost => self.send_to_host(&job(Role::Send, 2, 0), time),
-            Way::HostGuest => self.receive_from_host(cell, &job(Role::Receive, 2, 1), time),
+            Way::GuestGuest => {
+                self.guests_only(cell.mode, &job(Role::Receive, a, b), &job(Role::Send, b, a), time)
+            }
+            Way::RoundTrip => {
+                self.guests_only(cell.mode, &job(Role::Echo, a, b), &job(Role::Ping, b, a), time)
+            }
+            Way::GuestHost => self.send_to_host(cell.mode, &job(Role::Send, HOST, a), time),
+            Way::HostGuest => self.receive_from_host(cell, &job(Role::Receive, HOST, b), time),
         }
     }
 
-    fn guests_only(&mut self, receiver: &Job, sender: &Job, time: Duration) -> Result<Figures, Trouble> {
-        let [a, b] = &self.guests;
+    fn guests_only(
+        &mut self,
+        mode: Mode,
+        receiver: &Job,
+        sender: &Job,
+        time: Duration,
+    ) -> Result<Figures, Trouble> {
+        let [a, b] = self.guests(mode);
         let there = b.begin(receiver)?;
         let here = a.begin(sender)?;
         let (figures, _) = watch(time, a, Some(b), || 0);
@@ -230,10 +256,10 @@ impl Rig {
         Ok(figures)
     }
 
-    fn send_to_host(&mut self, sender: &Job, time: Duration) -> Result<Figures, Trouble> {
+    fn send_to_host(&mut self, mode: Mode, sender: &Job, time: Duration) -> Result<Figures, Trouble> {
         // So that the switch knows where the host is.
-        let mut spec = FrameSpec::new(Family::V4, MacRange::single(MACS[2]))?;
-        spec.dst_mac = MacRange::single(MACS[0]);
+        let mut spec = FrameSpec::new(Family::V4, MacRange::single(HOST))?;
+        spec.dst_mac = MacRange::single(sender.from);
         let (link, mut tx, rx) = self.host.take().ok_or("the host's port is gone")?;
         let mut hello = TxConfig::new(What::Generated(spec));
         hello.limits = Limits { count: Some(1), ..Limits::default() };
@@ -241,7 +267,7 @@ impl Rig {
         let sink = Side::start(rx, |rings, stop, progress| {
             run_rx(&RxConfig::default(), rings, stop, progress).map(drop)
         });
-        let a = &self.guests[0];
+        let a = &self.guests(mode)[0];
         let number = a.begin(sender)?;
         let (mut figures, received) = watch(time, a, None, || sink.progress.counts().packets);
         figures.received = received;
@@ -251,11 +277,11 @@ impl Rig {
     }
 
     fn receive_from_host(&mut self, cell: &Cell, receiver: &Job, time: Duration) -> Result<Figures, Trouble> {
-        let mut spec = FrameSpec::new(Family::V4, MacRange::single(MACS[2]))?;
-        spec.dst_mac = MacRange::single(MACS[1]);
+        let mut spec = FrameSpec::new(Family::V4, MacRange::single(HOST))?;
+        spec.dst_mac = MacRange::single(receiver.from);
         spec.size = cell.len as usize;
         let (link, tx, rx) = self.host.take().ok_or("the host's port is gone")?;
-        let b = &self.guests[1];
+        let b = &self.guests(cell.mode)[1];
         let number = b.begin(receiver)?;
         let source = Side::start(tx, move |rings, stop, progress| {
             run_tx(&TxConfig::new(What::Generated(spec.clone())), rings, stop, progress).map(drop)

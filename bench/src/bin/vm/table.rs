@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::cells::{BATCH, Cell, FULL, LONG, Mode, SHORT, Way};
+use super::cells::{BATCH, Cell, FULL, LONG, Mode, PKT_GEN, SHORT, Way};
 use super::rig::Figures;
 
 /// A cell and its medians.
@@ -52,16 +52,17 @@ pub fn markdown(rows: &[Row]) -> String {
         }
         let _ = writeln!(
             s,
-            "### {}\n\n| driver | 64 B sent, kpps | received, kpps | TDT writes / frame | TX irq / frame | RX irq / frame | RDT writes / frame | 1502 B received, kpps | Mbit/s |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+            "### {}\n\n| driver | 64 B sent, kpps | received, kpps | TX kicks / frame | TX irq / frame | RX irq / frame | RX kicks / frame | 1502 B received, kpps | Mbit/s |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|",
             capital(way.name())
         );
         for mode in Mode::ALL {
             let Some(short) = find(rows, way, mode, SHORT, 1) else { continue };
             line(&mut s, mode.name(), short, find(rows, way, mode, LONG, 1));
         }
-        if let Some(short) = find(rows, way, Mode::Csb, SHORT, BATCH) {
-            let name = format!("itr=0 CSB, pkt-gen ({BATCH} at once, {FULL} B)");
-            line(&mut s, &name, short, find(rows, way, Mode::Csb, FULL, BATCH));
+        for mode in PKT_GEN {
+            let Some(short) = find(rows, way, mode, SHORT, BATCH) else { continue };
+            let name = format!("{}, pkt-gen ({BATCH} at once, {FULL} B)", mode.name());
+            line(&mut s, &name, short, find(rows, way, mode, FULL, BATCH));
         }
         s.push('\n');
     }

@@ -152,6 +152,11 @@ impl Driver {
         self.did
     }
 
+    /// Whether it uses the CSB.
+    pub fn has_csb(&self) -> bool {
+        self.csb.is_some()
+    }
+
     /// The transmit ring's next descriptor, and its number of free ones.
     pub fn tx_room(&self) -> u32 {
         self.tx.free()
