@@ -26,6 +26,8 @@ pub mod chain;
 pub mod connection;
 pub mod counters;
 pub mod features;
+#[cfg(test)]
+mod guest;
 pub mod port;
 pub mod queue;
 pub mod regions;
