@@ -1,16 +1,31 @@
-//! Bare guests at e1000 ports: a payload of our own without an operating system, in our own monitor under KVM, and in
+//! Bare guests at e1000 and vhost-user ports: a payload of our own without an operating system, in our own monitor under KVM, and in
 //! QEMU with an emulated processor.
 
 use std::process::Stdio;
 
 use crate::harness::guests::{bare, need_guests, vm_socket};
 use crate::harness::{Daemon, skip_aloud, wait_for};
-use valecast_bench::vm::{Job, Role, Vm, have_kvm};
+use valecast_bench::vm::{Counted, Job, Role, Socket, Vm, VmError, have_kvm};
 
 const CONFIG: &str = "run_dir = \"{run}\"\n[[switch]]\nname = \"vale0\"\n\
     [[switch.port]]\nname = \"a\"\nkind = \"e1000\"\ncsb = true\nmac = \"52:54:00:e1:00:01\"\n\
     [[switch.port]]\nname = \"b\"\nkind = \"e1000\"\ncsb = true\nmac = \"52:54:00:e1:00:02\"\n";
+const MACS: [[u8; 6]; 2] = [[0x52, 0x54, 0, 0xe1, 0, 1], [0x52, 0x54, 0, 0xe1, 0, 2]];
 const MEMORY: usize = 16 << 20;
+
+fn card(d: &Daemon, port: &str) -> Result<Vm, VmError> {
+    Vm::start(Socket::VfioUser(&vm_socket(d, port)), MEMORY, None)
+}
+
+fn virtio(d: &Daemon, port: &str) -> Vm {
+    Vm::start(Socket::VhostUser(&vm_socket(d, port)), MEMORY, None).unwrap()
+}
+
+/// With the CSB where there is one.
+fn job(role: Role, to: [u8; 6], from: [u8; 6]) -> Job {
+    let (len, batch, polls, descriptors) = (60, 1, 100, 256);
+    Job { role, len, batch, polls, descriptors, csb: true, to, from, ..Job::default() }
+}
 
 fn need_kvm(test: &str) -> bool {
     match have_kvm() {
@@ -26,15 +41,14 @@ fn a_bare_guest_tests_the_card() {
         return;
     }
     let d = Daemon::start(CONFIG);
-    let vm = Vm::start(&d.run_dir().join("vale0.a.vm"), MEMORY, None).unwrap();
+    let vm = card(&d, "a").unwrap();
     let ended = vm.test();
     assert!(ended.is_ok(), "{ended:?}; the guest said:\n{}", vm.console());
     assert!(vm.console().contains(" tests, 0 failed"), "{}", vm.console());
     assert_counted(&d);
     // A card outlives its guest, whatever that did.
     drop(vm);
-    let again =
-        wait_for("the port's next guest", || Vm::start(&d.run_dir().join("vale0.a.vm"), MEMORY, None).ok());
+    let again = wait_for("the port's next guest", || card(&d, "a").ok());
     drop(again);
 }
 
@@ -76,24 +90,11 @@ fn bare_guests_exchange_frames_in_every_mode() {
         return;
     }
     let d = Daemon::start(CONFIG);
-    let start = |port: &str| Vm::start(&d.run_dir().join(format!("vale0.{port}.vm")), MEMORY, None).unwrap();
-    let (a, b) = (start("a"), start("b"));
-    let macs = [[0x52, 0x54, 0, 0xe1, 0, 1], [0x52, 0x54, 0, 0xe1, 0, 2]];
+    let (a, b) = (card(&d, "a").unwrap(), card(&d, "b").unwrap());
     for (itr, send_combining, csb) in [(0, false, false), (100, true, false), (0, false, true)] {
-        let job = |role, to: usize, from: usize| Job {
-            role,
-            len: 60,
-            batch: 1,
-            polls: 100,
-            descriptors: 256,
-            itr,
-            send_combining,
-            csb,
-            to: macs[to],
-            from: macs[from],
-        };
-        let there = b.begin(&job(Role::Receive, 0, 1)).unwrap();
-        let here = a.begin(&job(Role::Send, 1, 0)).unwrap();
+        let job = |role, to, from| Job { itr, send_combining, csb, ..job(role, to, from) };
+        let there = b.begin(&job(Role::Receive, MACS[0], MACS[1])).unwrap();
+        let here = a.begin(&job(Role::Send, MACS[1], MACS[0])).unwrap();
         wait_for("frames", || (b.counted().received >= 2000).then_some(()));
         a.end(here).unwrap();
         b.end(there).unwrap();
@@ -106,4 +107,78 @@ fn bare_guests_exchange_frames_in_every_mode() {
             (_, true) => assert!(per_frame < 0.5, "{did:?}"),
         }
     }
+}
+
+const MIXED: &str = "run_dir = \"{run}\"\n[[switch]]\nname = \"vale0\"\n\
+    [[switch.port]]\nname = \"a\"\nkind = \"e1000\"\ncsb = true\noverflow = \"backpressure\"\n\
+    [[switch.port]]\nname = \"c\"\nkind = \"vhost-user\"\noverflow = \"backpressure\"\n\
+    [[switch.port]]\nname = \"d\"\nkind = \"vhost-user\"\noverflow = \"backpressure\"\n";
+
+/// `from` sends to `to` until so many frames have come; what the sender counted, and the receiver.
+fn exchange(from: &Vm, to: &Vm, frames: u64) -> (Counted, Counted) {
+    let there = to.begin(&job(Role::Receive, MACS[0], MACS[1])).unwrap();
+    let here = from.begin(&job(Role::Send, MACS[1], MACS[0])).unwrap();
+    wait_for("frames", || (to.counted().received >= frames).then_some(()));
+    from.end(here).unwrap();
+    to.end(there).unwrap();
+    (from.counted(), to.counted())
+}
+
+/// A frame there and back, so often.
+fn ping(from: &Vm, to: &Vm, trips: u64) {
+    let there = to.begin(&job(Role::Echo, MACS[0], MACS[1])).unwrap();
+    let here = from.begin(&job(Role::Ping, MACS[1], MACS[0])).unwrap();
+    wait_for("round trips", || (from.counted().round_trips >= trips).then_some(()));
+    from.end(here).unwrap();
+    to.end(there).unwrap();
+    assert!(to.counted().received >= trips, "{:?}", to.counted());
+}
+
+#[test]
+fn bare_guests_exchange_frames_over_virtio() {
+    if !need_kvm("bare_guests_exchange_frames_over_virtio") {
+        return;
+    }
+    let d = Daemon::start(MIXED);
+    let (c, e) = (virtio(&d, "c"), virtio(&d, "d"));
+    for (from, to, port) in [(&c, &e, "c"), (&e, &c, "d")] {
+        let before = d.device_counter(port, "tx_by_reference");
+        let (did, got) = exchange(from, to, 100_000);
+        assert!(did.tx_kicks * 2 < did.sent, "far fewer kicks than frames: {did:?}");
+        assert!(did.vectors * 2 < did.sent && got.vectors * 2 < got.received, "interrupts: {did:?} {got:?}");
+        // What left is what came: all of it, where receivers are waited for.
+        let left = d.device_counter(port, "tx_by_reference") - before;
+        assert!(left >= got.received && left <= did.sent, "{left} left; {did:?} {got:?}");
+    }
+    ping(&c, &e, 200);
+    for port in ["c", "d"] {
+        for wrong in ["bad_descriptors", "memory_errors", "refused", "broken", "lost_calls"] {
+            assert_eq!(d.device_counter(port, wrong), 0, "{port}: {wrong}");
+        }
+        // Each job sets the rings up anew.
+        assert_eq!(d.device_counter(port, "starts"), 3, "{port}");
+        assert!(d.device_counter(port, "calls") > 0, "{port}");
+    }
+    // The doorbells that the guests rang woke the workers, or came while they were awake already.
+    assert!(d.device_counter("c", "kicks") > 0);
+    drop((c, e));
+    wait_for("a port's next guest", || Some(virtio(&d, "c")));
+    d.stop();
+}
+
+#[test]
+fn bare_guests_of_both_kinds_exchange_frames() {
+    if !need_kvm("bare_guests_of_both_kinds_exchange_frames") {
+        return;
+    }
+    let d = Daemon::start(MIXED);
+    let (a, c) = (card(&d, "a").unwrap(), virtio(&d, "c"));
+    for (from, to) in [(&a, &c), (&c, &a)] {
+        let (did, got) = exchange(from, to, 50_000);
+        assert!(did.tx_kicks * 2 < did.sent, "far fewer kicks than frames: {did:?}");
+        assert!(got.received <= did.sent, "{did:?} {got:?}");
+    }
+    ping(&a, &c, 100);
+    ping(&c, &a, 100);
+    d.stop();
 }

@@ -26,8 +26,12 @@ pub const FEATURES: u64 = 1 << 32 | 1 << 29 | 1 << 15;
 pub const HEADER: usize = 12;
 /// Place of its count of buffers.
 const NUM_BUFFERS: u64 = 10;
-/// Bytes of a buffer, of either queue.
-pub const BUFFER: usize = 2048;
+/// Bytes of a buffer, of either queue. Buffers lie [`STRIDE`] bytes apart, so that the frame behind a header begins a cache
+/// line: what is copied from one to another is aligned.
+pub const BUFFER: usize = STRIDE - LINE + HEADER;
+/// See above.
+pub const STRIDE: usize = 2048;
+const LINE: usize = 64;
 /// Longest frame that is sent.
 pub const MAX_FRAME: usize = BUFFER - HEADER;
 /// Most entries of a ring, for which the driver has a bit each.
@@ -111,7 +115,7 @@ pub struct Options {
 impl Options {
     /// Bytes of memory from `base` on that the driver uses.
     pub fn memory(&self) -> usize {
-        2 * (Places::bytes(self.entries) + usize::from(self.entries) * BUFFER)
+        2 * (Places::bytes(self.entries) + usize::from(self.entries) * STRIDE)
     }
 }
 
@@ -169,9 +173,9 @@ impl Driver {
             return Err(Fault::Entries(n));
         }
         let rings = Places::bytes(n) as u64;
-        let buffers = o.base + 2 * rings;
+        let buffers = o.base + 2 * rings + (LINE - HEADER) as u64;
         let mut rx = Queue::new(RECEIVE, o.base, n, buffers);
-        let tx = Queue::new(TRANSMIT, o.base + rings, n, buffers + u64::from(n) * BUFFER as u64);
+        let tx = Queue::new(TRANSMIT, o.base + rings, n, buffers + u64::from(n) * STRIDE as u64);
         rx.prepare(mem)?;
         tx.prepare(mem)?;
         while rx.free() > 0 {

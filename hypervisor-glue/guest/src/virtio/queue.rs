@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicU16, Ordering, fence};
 
-use super::{BUFFER, Fault, MAX_ENTRIES, Places};
+use super::{BUFFER, Fault, MAX_ENTRIES, Places, STRIDE};
 use crate::dma::{Access, Dma, Ring, Unmapped};
 
 /// Bytes before the entries of the available and used rings: flags and index.
@@ -73,7 +73,7 @@ impl Taken {
     #[inline]
     pub fn piece(&self, mem: &impl Dma, k: u16) -> Result<(u64, usize), Fault> {
         let (id, len) = self.entry(mem, k)?;
-        Ok((self.buffers + u64::from(id) * BUFFER as u64, len))
+        Ok((self.buffers + u64::from(id) * STRIDE as u64, len))
     }
 }
 
@@ -137,7 +137,7 @@ impl Queue {
     /// All buffers.
     pub fn buffers(&self) -> impl Iterator<Item = u64> + use<> {
         let first = self.buffers;
-        (0..u64::from(self.n)).map(move |i| first + i * BUFFER as u64)
+        (0..u64::from(self.n)).map(move |i| first + i * STRIDE as u64)
     }
 
     /// The number of the buffer to be lent next.
@@ -151,7 +151,7 @@ impl Queue {
 
     /// Where the buffer to be lent next is.
     pub fn upcoming(&self, mem: &impl Dma) -> Result<u64, Fault> {
-        Ok(self.buffers + u64::from(self.upcoming_id(mem)?) * BUFFER as u64)
+        Ok(self.buffers + u64::from(self.upcoming_id(mem)?) * STRIDE as u64)
     }
 
     /// Lends the next free buffer's first `len` bytes (there must be one, see [`Queue::free`]); the device does not see it
@@ -161,7 +161,7 @@ impl Queue {
         let id = self.upcoming_id(mem)?;
         let table = Ring::new(mem, self.places.descriptors, self.n.into(), Access::Write);
         let flags = if way == Way::Write { WRITE } else { 0 };
-        let is = (self.buffers + u64::from(id) * BUFFER as u64, len as u64 | flags << 32);
+        let is = (self.buffers + u64::from(id) * STRIDE as u64, len as u64 | flags << 32);
         let addr = self.places.descriptors;
         if table.load(id.into()).ok_or(Unmapped { addr })? != is {
             table.store(id.into(), is).ok_or(Unmapped { addr })?;

@@ -1,5 +1,7 @@
 //! Driver and queues with each other, one step at a time.
 
+use valecast_guest::virtio::{BUFFER, MAX_FRAME};
+
 use super::*;
 
 #[test]
@@ -83,7 +85,7 @@ fn a_guest_without_room_is_interrupted_when_half_of_it_is_free() {
 fn frames_are_received_whole_over_as_many_buffers_as_they_take() {
     let mut r = Rig::new(16);
     for n in 0..9000u64 {
-        let sizes = [60, 2036, 2037, 1500, 4084, 4085, 8000];
+        let sizes = [60, MAX_FRAME, MAX_FRAME + 1, 1500, MAX_FRAME + BUFFER, MAX_FRAME + BUFFER + 1, 8000];
         let burst: Vec<_> =
             (0..1 + n % 3).map(|k| frame(n + k, sizes[(n + 3 * k) as usize % sizes.len()])).collect();
         let (took, tally) = r.port.deliver(&burst);
@@ -129,9 +131,9 @@ fn a_receiver_that_is_full_is_kicked_for_when_it_has_room() {
 #[test]
 fn frames_that_are_too_long_and_rings_that_are_none_are_refused() {
     let mut r = Rig::new(4);
-    assert_eq!(r.guest(|d, bus, m| d.send(bus, m, &[0; 2037])), Err(Fault::TooLong(2037)));
-    assert!(r.send(&[7; 2036]));
-    assert_eq!(r.turn(4), [[7; 2036]]);
+    assert_eq!(r.guest(|d, bus, m| d.send(bus, m, &[0; MAX_FRAME + 1])), Err(Fault::TooLong(MAX_FRAME + 1)));
+    assert!(r.send(&[7; MAX_FRAME]));
+    assert_eq!(r.turn(4), [[7; MAX_FRAME]]);
     let start = |o| Memory::new(1 << 20).with(|m| Driver::start(m, o).err());
     let good = Options { base: BASE, entries: 8, offered: offered() };
     assert_eq!(start(good), None);
