@@ -110,14 +110,17 @@ fn bare_guests_exchange_frames_in_every_mode() {
 }
 
 const MIXED: &str = "run_dir = \"{run}\"\n[[switch]]\nname = \"vale0\"\n\
-    [[switch.port]]\nname = \"a\"\nkind = \"e1000\"\ncsb = true\noverflow = \"backpressure\"\n\
+    [[switch.port]]\nname = \"a\"\nkind = \"e1000\"\ncsb = true\nmac = \"52:54:00:e1:00:01\"\noverflow = \"backpressure\"\n\
     [[switch.port]]\nname = \"c\"\nkind = \"vhost-user\"\noverflow = \"backpressure\"\n\
     [[switch.port]]\nname = \"d\"\nkind = \"vhost-user\"\noverflow = \"backpressure\"\n";
 
+/// A guest and its address.
+type End<'a> = (&'a Vm, [u8; 6]);
+
 /// `from` sends to `to` until so many frames have come; what the sender counted, and the receiver.
-fn exchange(from: &Vm, to: &Vm, frames: u64) -> (Counted, Counted) {
-    let there = to.begin(&job(Role::Receive, MACS[0], MACS[1])).unwrap();
-    let here = from.begin(&job(Role::Send, MACS[1], MACS[0])).unwrap();
+fn exchange((from, a): End<'_>, (to, b): End<'_>, frames: u64) -> (Counted, Counted) {
+    let there = to.begin(&job(Role::Receive, a, b)).unwrap();
+    let here = from.begin(&job(Role::Send, b, a)).unwrap();
     wait_for("frames", || (to.counted().received >= frames).then_some(()));
     from.end(here).unwrap();
     to.end(there).unwrap();
@@ -125,9 +128,9 @@ fn exchange(from: &Vm, to: &Vm, frames: u64) -> (Counted, Counted) {
 }
 
 /// A frame there and back, so often.
-fn ping(from: &Vm, to: &Vm, trips: u64) {
-    let there = to.begin(&job(Role::Echo, MACS[0], MACS[1])).unwrap();
-    let here = from.begin(&job(Role::Ping, MACS[1], MACS[0])).unwrap();
+fn ping((from, a): End<'_>, (to, b): End<'_>, trips: u64) {
+    let there = to.begin(&job(Role::Echo, a, b)).unwrap();
+    let here = from.begin(&job(Role::Ping, b, a)).unwrap();
     wait_for("round trips", || (from.counted().round_trips >= trips).then_some(()));
     from.end(here).unwrap();
     to.end(there).unwrap();
@@ -141,7 +144,8 @@ fn bare_guests_exchange_frames_over_virtio() {
     }
     let d = Daemon::start(MIXED);
     let (c, e) = (virtio(&d, "c"), virtio(&d, "d"));
-    for (from, to, port) in [(&c, &e, "c"), (&e, &c, "d")] {
+    let ends = [(&c, MACS[0]), (&e, MACS[1])];
+    for (from, to, port) in [(ends[0], ends[1], "c"), (ends[1], ends[0], "d")] {
         let before = d.device_counter(port, "tx_by_reference");
         let (did, got) = exchange(from, to, 100_000);
         assert!(did.tx_kicks * 2 < did.sent, "far fewer kicks than frames: {did:?}");
@@ -150,7 +154,7 @@ fn bare_guests_exchange_frames_over_virtio() {
         let left = d.device_counter(port, "tx_by_reference") - before;
         assert!(left >= got.received && left <= did.sent, "{left} left; {did:?} {got:?}");
     }
-    ping(&c, &e, 200);
+    ping(ends[0], ends[1], 200);
     for port in ["c", "d"] {
         for wrong in ["bad_descriptors", "memory_errors", "refused", "broken", "lost_calls"] {
             assert_eq!(d.device_counter(port, wrong), 0, "{port}: {wrong}");
@@ -173,12 +177,14 @@ fn bare_guests_of_both_kinds_exchange_frames() {
     }
     let d = Daemon::start(MIXED);
     let (a, c) = (card(&d, "a").unwrap(), virtio(&d, "c"));
-    for (from, to) in [(&a, &c), (&c, &a)] {
+    // The card takes what is for its own address.
+    let (a, c) = ((&a, MACS[0]), (&c, MACS[1]));
+    for (from, to) in [(a, c), (c, a)] {
         let (did, got) = exchange(from, to, 50_000);
         assert!(did.tx_kicks * 2 < did.sent, "far fewer kicks than frames: {did:?}");
         assert!(got.received <= did.sent, "{did:?} {got:?}");
     }
-    ping(&a, &c, 100);
-    ping(&c, &a, 100);
+    ping(a, c, 100);
+    ping(c, a, 100);
     d.stop();
 }
