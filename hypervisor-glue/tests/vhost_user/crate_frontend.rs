@@ -24,7 +24,10 @@ fn anothers_front_end_agrees() {
     f.set_protocol_features(protocol).unwrap();
     assert!(protocol.contains(VhostUserProtocolFeatures::REPLY_ACK));
     f.set_hdr_flags(vhost::vhost_user::message::VhostUserHeaderFlag::NEED_REPLY);
-    assert_eq!(f.get_queue_num().unwrap(), 2);
+    // Both pairs: this front end goes by it, and would not name the second's rings otherwise.
+    assert_eq!(f.get_queue_num().unwrap(), 4);
+    (0..4).for_each(|ring| f.set_vring_num(ring, 64).unwrap());
+    assert!(f.set_vring_num(4, 64).is_err());
     assert!(f.get_max_mem_slots().unwrap() > 8);
     let (_, config) = f.get_config(0, 12, VhostUserConfigFlags::empty(), &[0; 12]).unwrap();
     assert_eq!(config[10..], [0xdc, 5]);

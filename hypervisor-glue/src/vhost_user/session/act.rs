@@ -35,7 +35,9 @@ impl<P: Plug> Session<P> {
         match request {
             R::GET_FEATURES => answer(self.shape.features()),
             R::GET_PROTOCOL_FEATURES => answer(protocol()),
-            R::GET_QUEUE_NUM => answer(self.shape.pairs.into()),
+            // Virtqueues, as the specification has it and cloud-hypervisor counts. QEMU counts pairs: if it is asked for more
+            // of those than there are, it hears so when it describes the first that is not there.
+            R::GET_QUEUE_NUM => answer(2 * u64::from(self.shape.pairs)),
             R::GET_MAX_MEM_SLOTS => answer(Regions::MAX as u64),
             R::SET_OWNER | R::SET_CONFIG => Ok(Answer::None),
             R::SET_FEATURES => done(self.set_features(number()?)),
