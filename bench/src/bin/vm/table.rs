@@ -31,6 +31,8 @@ fn kpps(v: f64) -> String {
 fn per(v: f64) -> String {
     if v == 0.0 {
         "0".to_owned()
+    } else if v < 0.000_005 {
+        "<0.00001".to_owned()
     } else if v < 0.1 {
         format!("{v:.5}")
     } else {
