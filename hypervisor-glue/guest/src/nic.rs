@@ -1,5 +1,5 @@
-//! What a program needs of a network card, whichever it is: the e1000's [`driver`](crate::driver) and that of
-//! [`virtio`](crate::virtio) both have it.
+//! What a program needs of a network card, whichever it is: the e1000's [`driver`] and that of
+//! [`virtio`] both have it.
 
 use core::fmt;
 

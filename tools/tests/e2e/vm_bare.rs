@@ -18,7 +18,7 @@ fn card(d: &Daemon, port: &str) -> Result<Vm, VmError> {
 }
 
 fn virtio(d: &Daemon, port: &str) -> Vm {
-    Vm::start(Socket::VhostUser(&vm_socket(d, port)), MEMORY, None).unwrap()
+    Vm::start(Socket::VhostUser(&vm_socket(d, port)), MEMORY, None).expect("a guest starts")
 }
 
 /// With the CSB where there is one.
@@ -119,21 +119,21 @@ type End<'a> = (&'a Vm, [u8; 6]);
 
 /// `from` sends to `to` until so many frames have come; what the sender counted, and the receiver.
 fn exchange((from, a): End<'_>, (to, b): End<'_>, frames: u64) -> (Counted, Counted) {
-    let there = to.begin(&job(Role::Receive, a, b)).unwrap();
-    let here = from.begin(&job(Role::Send, b, a)).unwrap();
+    let there = to.begin(&job(Role::Receive, a, b)).expect("a job begins");
+    let here = from.begin(&job(Role::Send, b, a)).expect("a job begins");
     wait_for("frames", || (to.counted().received >= frames).then_some(()));
-    from.end(here).unwrap();
-    to.end(there).unwrap();
+    from.end(here).expect("a job ends");
+    to.end(there).expect("a job ends");
     (from.counted(), to.counted())
 }
 
 /// A frame there and back, so often.
 fn ping((from, a): End<'_>, (to, b): End<'_>, trips: u64) {
-    let there = to.begin(&job(Role::Echo, a, b)).unwrap();
-    let here = from.begin(&job(Role::Ping, b, a)).unwrap();
+    let there = to.begin(&job(Role::Echo, a, b)).expect("a job begins");
+    let here = from.begin(&job(Role::Ping, b, a)).expect("a job begins");
     wait_for("round trips", || (from.counted().round_trips >= trips).then_some(()));
-    from.end(here).unwrap();
-    to.end(there).unwrap();
+    from.end(here).expect("a job ends");
+    to.end(there).expect("a job ends");
     assert!(to.counted().received >= trips, "{:?}", to.counted());
 }
 
