@@ -41,8 +41,9 @@ pub struct Args {
     /// The file; 100MB for the WAN, 256MB for copies.
     #[arg(long, value_name = "SIZE")]
     pub size: Option<String>,
-    /// Part geant: capacities are this part of GEANT's.
-    #[arg(long, value_name = "FACTOR", default_value_t = 0.05)]
+    /// Part geant: capacities are this part of GEANT's. Lower ones take longer, and a transfer's own tenth of a second
+    /// counts less.
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.02)]
     pub geant_scale: f64,
     /// Part geant: transfers.
     #[arg(long, default_value_t = 200)]
@@ -51,11 +52,14 @@ pub struct Args {
     #[arg(long, default_value_t = 4)]
     pub receivers: usize,
     /// Part geant: mean size.
-    #[arg(long, value_name = "SIZE", default_value = "4MB")]
+    #[arg(long, value_name = "SIZE", default_value = "20MB")]
     pub mean: String,
     /// Part geant: transfers a second.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 0.15)]
     pub lambda: f64,
+    /// Part geant: only say what the simulator says, and send nothing.
+    #[arg(long)]
+    pub predict: bool,
     /// Part many: capacities are this part of the topology's. Faster than the machine: it is not the links that it waits for.
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub many_scale: f64,

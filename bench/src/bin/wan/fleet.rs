@@ -60,10 +60,11 @@ impl Fleet<'_> {
         self.folders.join(self.net.graph.name(node))
     }
 
-    /// Sends all; what has arrived is compared and removed. Returns the seconds that each took for its sender.
-    pub fn run(&self, orders: &[Order], mut look: impl FnMut()) -> Result<Vec<f64>, Trouble> {
+    /// Sends all; what has arrived is compared, and removed with what was sent. Returns the seconds that each took for its
+    /// sender, or what went wrong: one that fails does not end the others.
+    pub fn run(&self, orders: &[Order], mut look: impl FnMut()) -> Result<Vec<Result<f64, String>>, Trouble> {
         let began = Instant::now();
-        let mut seconds = vec![f64::NAN; orders.len()];
+        let mut ends: Vec<Result<f64, String>> = vec![Err("it was not done in time".into()); orders.len()];
         let mut running: Vec<(usize, Instant, Process)> = Vec::new();
         let mut next = 0;
         while next < orders.len() || !running.is_empty() {
@@ -76,24 +77,30 @@ impl Fleet<'_> {
             }
             let mut still = Vec::new();
             for (i, since, mut process) in running {
-                if process.ended().map_err(|e| format!("transfer {i}: {e}"))? {
-                    seconds[i] = since.elapsed().as_secs_f64();
-                    self.check(&orders[i], i)?;
-                } else {
-                    still.push((i, since, process));
+                let end = match process.ended() {
+                    Ok(false) => {
+                        still.push((i, since, process));
+                        continue;
+                    }
+                    Ok(true) => {
+                        let seconds = since.elapsed().as_secs_f64();
+                        self.check(&orders[i]).map(|()| seconds)
+                    }
+                    Err(e) => Err(e),
+                };
+                ends[i] = end.map_err(|e| e.to_string());
+                if let Err(e) = &ends[i] {
+                    eprintln!("transfer {i}: {e}");
                 }
             }
             running = still;
-            if self.stop.is_set() {
-                return Err("interrupted".into());
-            }
-            if began.elapsed() > self.patience {
-                return Err(format!("{} of {} were not done in time", running.len(), orders.len()).into());
+            if self.stop.is_set() || began.elapsed() > self.patience {
+                return Ok(ends);
             }
             look();
             std::thread::sleep(Duration::from_millis(2));
         }
-        Ok(seconds)
+        Ok(ends)
     }
 
     fn send(&self, order: &Order, i: usize) -> Result<Process, Trouble> {
@@ -103,13 +110,14 @@ impl Fleet<'_> {
         self.rig.endpoint(order.from, &words, &format!("send-{i}.log"))
     }
 
-    fn check(&self, order: &Order, i: usize) -> Result<(), Trouble> {
+    fn check(&self, order: &Order) -> Result<(), Trouble> {
         let name = order.file.file_name().unwrap_or_default();
         for &node in &order.to {
             let place = self.folder(node).join(name);
-            same(&order.file, &place).map_err(|e| format!("transfer {i}: {e}"))?;
+            same(&order.file, &place)?;
             std::fs::remove_file(&place)?;
         }
+        std::fs::remove_file(&order.file)?;
         Ok(())
     }
 }

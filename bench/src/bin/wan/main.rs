@@ -146,11 +146,21 @@ fn copied(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<T
 }
 
 fn over_geant(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<Told, Trouble> {
-    let net = Net::find("geant", args.geant_scale)?;
+    let net = Net::find("geant", args.geant_scale)?.as_controllers_see_it()?;
     let mean = parse_size(&args.mean).map_err(|e| format!("--mean: {e}"))? as f64;
     let (transfers, receivers, lambda) = (args.transfers, args.receivers, args.lambda);
     let scheme = ("quickcast", "paper");
     let task = geant::Task { scheme, transfers, receivers, mean, lambda };
+    if args.predict {
+        let text = geant::forecast(&net, &task)?.text();
+        return Ok(Told {
+            part: "geant",
+            markdown: text.clone(),
+            text,
+            svg: None,
+            json: serde_json::Value::Null,
+        });
+    }
     let outcome = geant::run(&net, &task, release, work, stop)?;
     let text = geant::text(&net, &task, &outcome);
     Ok(Told { part: "geant", markdown: text.clone(), text, svg: None, json: serde_json::to_value(&outcome)? })

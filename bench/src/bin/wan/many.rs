@@ -88,7 +88,9 @@ pub fn run(net: &Net, task: Task, release: &Path, work: &Path, stop: &StopFlag) 
     let used = |pid| cpu_seconds(pid).unwrap_or(f64::NAN);
     let before = (used(controller), used(daemon));
     let began = Instant::now();
-    let each = fleet.run(&orders, || ())?;
+    let ends = fleet.run(&orders, || ())?;
+    let each = ends.into_iter().enumerate().map(|(i, e)| e.map_err(|e| format!("transfer {i}: {e}")));
+    let each = each.collect::<Result<Vec<f64>, _>>()?;
     let seconds = began.elapsed().as_secs_f64();
     Ok(Outcome {
         name: task.name,

@@ -30,6 +30,22 @@ impl Net {
         Ok(Self { name: found.name, graph: Graph::new(names, links)?, back })
     }
 
+    /// The same with sites and links in the order in which a controller has them: sites by name, links as each site lists
+    /// its own. Where trees cost the same, the first that is found is taken.
+    pub fn as_controllers_see_it(&self) -> Result<Self, Trouble> {
+        let mut order: Vec<Node> = (0..self.graph.nodes() as Node).collect();
+        order.sort_by_key(|n| self.graph.name(*n));
+        let mut number = vec![0; order.len()];
+        (0..).zip(&order).for_each(|(new, old)| number[*old as usize] = new);
+        let out = order.iter().flat_map(|n| self.graph.out_of(*n)).map(|l| *l as usize);
+        let renamed = |l: &Link| Link { from: number[l.from as usize], to: number[l.to as usize], ..*l };
+        let links: Vec<Link> = out.map(|l| renamed(&self.graph.links()[l])).collect();
+        let names = order.iter().map(|n| self.graph.name(*n).to_owned()).collect();
+        let back = (0..links.len()).map(|i| back(&links, i)).collect::<Option<Vec<_>>>();
+        let back = back.ok_or("a link has no way back")?;
+        Ok(Self { name: self.name.clone(), graph: Graph::new(names, links)?, back })
+    }
+
     /// `S`, `hub`, and so many receivers beyond it, all joined by links of so many Gbit/s.
     pub fn star(receivers: usize, capacity: f64) -> Result<Self, Trouble> {
         let names =
@@ -105,6 +121,23 @@ mod tests {
             assert_eq!(net.back(net.back(l)), l);
         }
         assert!(!net.is_tree());
+    }
+
+    #[test]
+    fn controllers_have_sites_by_name() {
+        let net = Net::find("geant", 0.01).unwrap();
+        let sorted = net.as_controllers_see_it().unwrap();
+        assert!(sorted.graph.names().is_sorted());
+        assert!(sorted.graph.links().is_sorted_by_key(|l| l.from));
+        let named = |net: &Net| {
+            let name = |n| net.graph.name(n).to_owned();
+            let mut links: Vec<_> =
+                net.graph.links().iter().map(|l| (name(l.from), name(l.to), l.capacity)).collect();
+            links.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            links
+        };
+        assert_eq!(named(&net), named(&sorted));
+        assert_ne!(net.graph.names(), sorted.graph.names());
     }
 
     #[test]

@@ -36,11 +36,13 @@ pub struct Settings {
     pub tables: (u32, u32),
     /// Transfers that have trees at once.
     pub transfers: usize,
+    /// The scheme of the controller, whose rates all transfers get.
+    pub scheme: &'static str,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tables: (1024, 32), transfers: 1000 }
+        Self { tables: (1024, 32), transfers: 1000, scheme: "best" }
     }
 }
 
@@ -242,10 +244,11 @@ fn site(net: &Net, node: Node) -> String {
 fn controller(program: &Path, settings: &Settings, work: &Path) -> Result<Process, Trouble> {
     let file = work.join("te.toml");
     let text = format!(
-        "socket = \"{}\"\nstate_dir = {:?}\nmax_transfers = {}\n",
+        "socket = \"{}\"\nstate_dir = {:?}\nmax_transfers = {}\nscheme = \"{}\"\n",
         socket(work).display(),
         work.join("te-state").display().to_string(),
-        settings.transfers
+        settings.transfers,
+        settings.scheme
     );
     std::fs::write(&file, text)?;
     let mut command = Command::new(program);
