@@ -1,11 +1,12 @@
 //! Sends transfers.
 //!
-//! - [`tree`]: one tree: a thread that runs the transport's sender over the tree's port;
+//! - [`tree`]: one tree: a thread that runs the transport's sender over the tree's port; `pace`: what follows from its rate;
 //! - [`tally`]: how far each receiver is, over all trees that it was on;
 //! - [`parcel`]: what is to be sent;
 //! - [`job`]: one transfer: does what the controller says, and tells it how far all is.
 
 pub mod job;
+mod pace;
 pub mod parcel;
 pub mod tally;
 pub mod tree;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use valecast_ring::client::{Link, RxRing, TxRing};
 
 use super::Cut;
+use super::pace::{between_polls, waiting};
 use crate::address::{sender_address, tree_address};
 use crate::control::TreeStatus;
 use crate::endpoint::EndpointError;
@@ -100,7 +101,7 @@ pub struct TreeSender {
 }
 
 impl TreeSender {
-    /// Starts. `tell` gets a message when a receiver has come to its end, and when the thread has.
+    /// Starts. `tell` gets a message when a receiver has come to its end, when all is sent, and when the thread has ended.
     ///
     /// # Errors
     ///
@@ -183,6 +184,10 @@ struct Run<'a> {
     tell: &'a Tell<()>,
     /// Reports that were taken when outcomes were counted last, and how many there were.
     counted: (u64, usize),
+    /// Frames that went into the ring, and how many it were after the last one of content.
+    pushed: (u64, u64),
+    /// All has been sent that receivers are known to lack: others can have the rate.
+    spent: bool,
 }
 
 fn run(
@@ -227,6 +232,8 @@ fn run(
         looked: Instant::now(),
         tell,
         counted: (0, 0),
+        pushed: (0, 0),
+        spent: false,
     };
     run.look();
     let lost = |source| EndpointError::Port { port: status.port.clone(), source };
@@ -270,14 +277,24 @@ impl Run<'_> {
         if let Some(hash) = self.common.hash.get() {
             self.sender.know_hash(*hash);
         }
+        let rate = self.shared.rate.load(Ordering::Relaxed);
+        self.sender.poll_every(between_polls(rate, self.common.cut.frame()));
         let waiting = self.tx.pending().div_ceil(self.slots);
         let room = self.limit().saturating_sub(waiting).min(self.tx.room() / self.slots);
         let tx = &mut self.tx;
-        self.sender.send(clock.now(), room as usize, &mut |frame| {
+        let content = self.sender.counters().content();
+        let sent = self.sender.send(clock.now(), room as usize, &mut |frame| {
             // There is room; a frame that did not fit would be lost like any other.
             let _ = tx.push(frame);
         })?;
         self.tx.publish();
+        self.pushed.0 += sent as u64;
+        if self.sender.counters().content() != content {
+            self.pushed.1 = self.pushed.0;
+        }
+        let spent = sent < room as usize && self.residual() == 0;
+        let was = std::mem::replace(&mut self.spent, spent);
+        let news = spent && !was;
         if let Some(hash) = self.sender.content_hash() {
             let _ = self.common.hash.set(hash);
         }
@@ -286,7 +303,7 @@ impl Run<'_> {
         if reports != before.0 {
             self.counted = (reports, self.sender.ended());
         }
-        if self.counted.1 != before.1 {
+        if self.counted.1 != before.1 || news {
             self.look();
             // A job that is gone needs nothing.
             let _ = self.tell.send(());
@@ -347,8 +364,9 @@ impl Run<'_> {
                 tell(self.shared, None);
                 return Ok(true);
             }
+            let pushed = &mut self.pushed.0;
             sender.call(clock.now(), &mut |frame| {
-                let _ = tx.push(frame);
+                *pushed += u64::from(tx.push(frame));
             });
             tx.publish();
             self.nap(None, LOOK)?;
@@ -356,10 +374,22 @@ impl Run<'_> {
         Ok(false)
     }
 
+    /// Bytes of content that have yet to leave. What waits in the ring counts: a rate that is taken away as soon as the last
+    /// frame is in there would hold up all of them, by seconds.
+    fn residual(&mut self) -> u64 {
+        let waiting = waiting(self.pushed, self.tx.pending().div_ceil(self.slots));
+        let (left, shape) = (self.sender.residual(), self.sender.shape());
+        if self.sender.ended() == self.sender.peers().count() {
+            return 0;
+        }
+        left.saturating_add(waiting.saturating_mul(shape.chunk() as u64)).min(shape.total())
+    }
+
     fn look(&mut self) {
         self.looked = Instant::now();
+        let left = self.residual();
         let mut view = self.shared.view.lock().unwrap_or_else(PoisonError::into_inner);
-        view.residual = self.sender.residual();
+        view.residual = left;
         view.peers.clear();
         view.peers.extend(self.sender.peers());
         view.counters = self.sender.counters();

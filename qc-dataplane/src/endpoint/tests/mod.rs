@@ -181,6 +181,25 @@ fn both_ends_stop_and_go_on_and_trees_change_under_way() {
     }
 }
 
+/// The controller gives the rate of a tree that has nothing left to others: frames must not be left behind in the ring.
+#[test]
+fn who_has_nothing_left_to_send_has_nothing_in_the_ring() {
+    let net = Net::new("1Mbit/s");
+    net.world.takes.store(true, Ordering::Relaxed);
+    let path = net.dir.path().join("f");
+    let bytes = file(&path, 100_000, 6);
+    let desks = RECEIVERS.map(|r| Desks::open(&net, r));
+    let (_, job) = send(&net, None, &path, Cut::default());
+    until("it says that all is sent", || net.world.taken.load(Ordering::Relaxed));
+    let left = || net.world.daemon.with("a", |s| s.out_bytes("hop")).unwrap().unwrap();
+    until("all has left", || left() >= bytes.len() as u64);
+    net.world.takes.store(false, Ordering::Relaxed);
+    net.world.meter(1, "1Mbit/s");
+    assert!(is_done(job.thread.join().unwrap().0));
+    check(&net, "f", &bytes);
+    desks.into_iter().for_each(|d| drop(d.close()));
+}
+
 #[test]
 fn a_controller_that_is_away_for_a_while_stops_nothing() {
     let net = Net::new("400Mbit/s");

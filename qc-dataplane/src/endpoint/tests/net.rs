@@ -54,6 +54,9 @@ pub struct World {
     pub loss: AtomicU32,
     /// What the trees' meters let pass.
     rate: &'static str,
+    /// Whether a tree that says to have nothing left to send loses its rate, as with a controller; and whether one has.
+    pub takes: AtomicBool,
+    pub taken: AtomicBool,
 }
 
 pub struct Net {
@@ -91,6 +94,8 @@ impl Net {
             changed: Condvar::new(),
             loss: AtomicU32::new(0),
             rate,
+            takes: AtomicBool::new(false),
+            taken: AtomicBool::new(false),
         });
         let stop = Arc::new(AtomicBool::new(false));
         for site in ["s", "r1", "r2", "r3"] {
@@ -200,6 +205,13 @@ impl World {
             unicast_repairs: true,
             rate: valecast_config::units::parse_rate(self.rate).unwrap(),
         }];
+    }
+
+    /// Another rate for a tree, of which no more than a frame goes at once.
+    pub fn meter(&self, tree: u32, rate: &str) {
+        let meter =
+            parse_meter("t", &format!("name = \"m{tree}\"\nrate = {rate:?}\nburst = \"1500B\"\n")).unwrap();
+        self.daemon.with("a", |s| s.update_meter(meter)).unwrap().unwrap();
     }
 
     fn set_statics(&self, state: &State) {
@@ -348,6 +360,10 @@ impl World {
     fn progress(&self, id: u64, progress: &Progress) -> Option<TransferStatus> {
         let now = self.state().transfers.get(&id)?.clone();
         for tree in &progress.trees {
+            if tree.residual == 0 && self.takes.load(Ordering::Relaxed) {
+                self.meter(tree.tree, "1kbit/s");
+                self.taken.store(true, Ordering::Relaxed);
+            }
             let mut state = self.state();
             let status = state.transfers.get_mut(&id)?;
             for (mine, theirs) in status.receivers.iter_mut().zip(&tree.receivers) {

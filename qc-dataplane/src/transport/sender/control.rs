@@ -84,7 +84,7 @@ impl Sender {
         self.answered = now.saturating_add(rest);
         // Before anything is sent there is nothing else to do than to find out who is there.
         let holding = matches!(self.phase, Phase::Hold(_));
-        let every = if holding { self.options.poll_every / HOLDING } else { self.options.poll_every };
+        let every = if holding { self.options.poll_every / HOLDING } else { self.poll_every };
         self.next_poll = now.saturating_add(every.max(rest));
         // Whoever joins late needs to know what this is.
         self.hello |= std::mem::take(&mut self.lost_hello);

@@ -72,6 +72,7 @@ pub struct Sender {
     /// Chunks below were all sent or had by all, or are holes.
     cursor: u64,
     next_poll: u64,
+    poll_every: u64,
     /// When the last poll's answers should be here.
     answered: u64,
     next_census: u64,
@@ -106,6 +107,7 @@ impl Sender {
         if !inline(&shape) {
             parts.add(0..shape.parts(), Who::one(0));
         }
+        let poll_every = options.poll_every;
         Self {
             phase: Phase::Hold(now.saturating_add(options.hold)),
             peers: hops.iter().map(|h| Peer::new(*h, now)).collect(),
@@ -121,6 +123,7 @@ impl Sender {
             rounds: Rounds::default(),
             cursor: 0,
             next_poll: now,
+            poll_every,
             answered: now,
             next_census: now,
             advert: None,
@@ -252,6 +255,12 @@ impl Sender {
         (left.saturating_mul(self.shape.chunk() as u64)).min(self.shape.total())
     }
 
+    /// Polls so often from now on, but never oftener than its options say. Where frames are slow, so are polls: they and
+    /// their answers must not take what content needs.
+    pub fn poll_every(&mut self, nanoseconds: u64) {
+        self.poll_every = nanoseconds.max(self.options.poll_every);
+    }
+
     /// BLAKE3 of the content, once it is known.
     pub fn content_hash(&self) -> Option<[u8; 32]> {
         self.hash
@@ -292,7 +301,7 @@ impl Sender {
                 let ready = |p: &Peer| p.outcome.is_some() || p.state.is_some_and(|s| s != State::Joining);
                 if self.peers.iter().all(ready) || (now >= until && self.peers.iter().any(ready)) {
                     self.phase = Phase::Sending;
-                    self.next_poll = now + self.options.poll_every;
+                    self.next_poll = now + self.poll_every;
                 }
             }
             Phase::Sending => {}

@@ -80,3 +80,10 @@ pub struct SenderCounters {
     /// Frames that were not right.
     pub rejected: u64,
 }
+
+impl SenderCounters {
+    /// Frames of content, and of the list of files.
+    pub fn content(&self) -> u64 {
+        self.chunks + self.unicast + self.parity + self.parts
+    }
+}

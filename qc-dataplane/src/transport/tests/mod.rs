@@ -73,6 +73,21 @@ fn the_end_waits_for_no_poll() {
 }
 
 #[test]
+fn polls_are_as_rare_as_asked_for_but_not_more_frequent_than_the_options_say() {
+    let control = [1, 250].map(|ms| {
+        let dir = temporary();
+        let (mut sim, bytes) = sim(dir.path(), 3, 3_000_000, None, Path1::default(), 7);
+        // 2131 chunks: as many ms.
+        sim.room = 1;
+        sim.sender.as_mut().unwrap().poll_every(ms * sim::MS);
+        sim.run(5_000);
+        check(dir.path(), 3, &bytes);
+        sim.sender.as_ref().unwrap().counters().control
+    });
+    assert!((40..60).contains(&control[0]) && control[1] < control[0] / 2, "{control:?}");
+}
+
+#[test]
 fn any_loss_is_repaired() {
     let paths = [
         ("1%", Path1 { loss: 0.01, ..Path1::default() }),
