@@ -52,6 +52,8 @@ pub(super) struct State {
     failed: BTreeMap<u32, String>,
     /// As [`Site::links`].
     pub watches: Vec<Watch>,
+    /// What each link carries in bit/s, as far as is known: in that order.
+    pub capacities: Vec<u64>,
     /// What seals probes.
     pub probe_keys: probe::Keys,
     pub receives: bool,
@@ -70,6 +72,7 @@ impl Shared {
             generation: 0,
             failed: BTreeMap::new(),
             watches: vec![Watch::default(); site.links.len()],
+            capacities: Vec::new(),
             probe_keys: probe::Keys::default(),
             receives: false,
             controller: Err("it was not asked yet".to_owned()),
@@ -124,7 +127,8 @@ impl Shared {
     /// Looks after what is in the switch: puts back what somebody took away, and says whether somebody receives.
     pub(super) fn look_after(&self) -> Result<bool, String> {
         let (back, receives) = self.with(|s| {
-            let State { installed, base, .. } = &mut *self.lock();
+            let State { installed, base, capacities, .. } = &mut *self.lock();
+            *capacities = self.site.links.iter().map(|l| capacity(s, &l.port)).collect();
             let back = installed.mend(s, base);
             (back, s.port_state(RECEIVE_PORT).is_some_and(|(_, client)| client.is_some()))
         })?;

@@ -17,6 +17,9 @@ const LOOKS: u32 = 5;
 /// Probes at once while a link is in doubt: losses in a row are counted in frames, so the more frames, the sooner they end.
 const IN_DOUBT: usize = 8;
 
+/// The part of a link's capacity that probes may take, as long as they are often enough.
+const SHARE: u64 = 100;
+
 /// An attached port.
 type Rings = (Link, Vec<TxRing>, Vec<RxRing>);
 
@@ -122,10 +125,39 @@ fn speak(shared: &Shared, (_, rings, _): &mut Rings, sequence: u32) {
             let this = Sent { site: shared.site.name.clone(), port: link.port.clone(), sequence };
             let probe = Probe { this, heard: watch.hears().cloned(), doubts: watch.is_doubted() };
             let frame = probe.frame(number, &state.probe_keys);
-            for _ in 0..if watch.wants_many() { IN_DOUBT } else { 1 } {
+            let capacity = state.capacities.get(usize::from(number)).copied().unwrap_or(0);
+            let rarer = looks_between(capacity, frame.len());
+            if !sequence.is_multiple_of(rarer) {
+                continue;
+            }
+            let many = (IN_DOUBT / rarer as usize).max(1);
+            for _ in 0..if watch.wants_many() { many } else { 1 } {
                 tx.push(&frame);
             }
         }
         tx.publish();
+    }
+}
+
+/// In every how-many-th look a probe is sent by a link of so many bit/s (0: not known): in each one, but where probes would
+/// take more than their share down to one in a time of [`probe::EVERY`]. A link that carries little must not be full of them.
+fn looks_between(capacity: u64, bytes: usize) -> u32 {
+    let bits = bytes as u128 * 8 * 1000 / LOOK.as_millis().max(1);
+    let times = (bits * u128::from(SHARE)).div_ceil(u128::from(capacity.max(1)));
+    if capacity == 0 { 1 } else { u32::try_from(times).unwrap_or(LOOKS).clamp(1, LOOKS) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::looks_between;
+
+    #[test]
+    fn slow_links_are_not_filled_with_probes() {
+        // 120 bytes each 60 ms are 16 kbit/s.
+        assert_eq!(looks_between(1_000_000_000, 120), 1);
+        assert_eq!(looks_between(1_600_000, 120), 1);
+        assert_eq!(looks_between(800_000, 120), 2);
+        assert_eq!(looks_between(100_000, 120), 5);
+        assert_eq!(looks_between(0, 120), 1, "not known yet");
     }
 }
