@@ -293,6 +293,8 @@ impl Core {
             }
         }
         self.pump(now);
+        // Others need not wait for the next tick to get what this one leaves them.
+        self.share_out(now);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Stories with a known end; those that chance writes are in `random`.
 
 mod random;
+mod rates;
 
 use std::collections::BTreeSet;
 
