@@ -274,6 +274,7 @@ section! { TE "the file of `valecast qc serve`" "QuickCast's controller has a fi
     "headroom": "above 0, at most 1" = "0.98", "The share of a link's capacity that trees may use; the rest is for reports, polls and repairs.";
     "lease": "duration, up to 1h" = "\"30s\"", "How long a silent site keeps its trees, as long as its links are up.";
     "sender_timeout": "duration, 1s to 1h" = "\"10s\"", "How long a sender may be silent before its trees are withdrawn.";
+    "forget_after": "duration, 1s to 8760h" = "\"24h\"", "How long a transfer is kept that nobody sends; then it is over, as `partial`.";
     "install_timeout": "duration, 100ms to 10m" = "\"5s\"", "How long sites may take to install a tree, and how long missing receivers are waited for before others start.";
     "max_transfers": "1..=100000" = "1000", "Most transfers that have trees at once; others wait.";
 }}

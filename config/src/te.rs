@@ -43,6 +43,8 @@ pub struct Te {
     pub lease: Duration,
     /// How long a sender may be silent.
     pub sender_timeout: Duration,
+    /// How long a transfer is kept that nobody sends.
+    pub forget_after: Duration,
     /// How long sites may take to install a tree.
     pub install_timeout: Duration,
     /// Most transfers that have trees at once.
@@ -151,6 +153,7 @@ fn te(r: &Reader<'_>, names: NamesInTe) -> Te {
         headroom: r.or("headroom", 0.98, positive(1.0)),
         lease: r.or("lease", ms(30_000), time(ms(0), HOUR)),
         sender_timeout: r.or("sender_timeout", ms(10_000), time(ms(1_000), HOUR)),
+        forget_after: r.or("forget_after", HOUR * 24, time(ms(1_000), HOUR * 24 * 365)),
         install_timeout: r.or("install_timeout", ms(5_000), time(ms(100), HOUR / 6)),
         max_transfers: r.or("max_transfers", 1_000, int(1..=100_000)),
     };
@@ -231,6 +234,7 @@ mod tests {
         let te = Te::parse("te.toml", "", NAMES).unwrap();
         assert_eq!((te.scheme.as_str(), te.headroom, te.tls, te.max_transfers), ("best", 0.98, None, 1000));
         assert_eq!((te.timeslot, te.lease), (Duration::from_secs(1), Duration::from_secs(30)));
+        assert_eq!(te.forget_after, HOUR * 24);
         assert!(te.socket.ends_with("qc-controller.sock"));
     }
 
@@ -238,7 +242,7 @@ mod tests {
     fn all_mistakes_at_once() {
         let got = wrong(
             "scheme = \"worst\"\nheadroom = 1.5\ntimeslot = \"1ms\"\nlisten = \"here\"\nlease = 5\nca = \"a\"\n\
-             sokcet = \"x\"\nsender_timeout = \"2h\"\n",
+             sokcet = \"x\"\nsender_timeout = \"2h\"\nforget_after = \"1ms\"\n",
         );
         let want = [
             "1:10: `scheme` is \"worst\"; use best or fair",
@@ -248,6 +252,7 @@ mod tests {
             "5:9: `lease` has no unit; write \"5us\" or \"5s\"",
             "7:1: unknown key `sokcet`; did you mean `socket`?",
             "8:18: `sender_timeout` is out of range: 7200s; expected a duration up to \"3600s\", with its unit",
+            "9:16: `forget_after` is out of range: 1ms; it must be at least \"1s\"",
         ];
         assert_eq!(got, want);
     }

@@ -75,6 +75,7 @@ fn options(te: Te) -> Result<Options, ConfigErrors> {
         headroom: te.headroom,
         lease: ms(te.lease),
         sender_timeout: ms(te.sender_timeout),
+        forget_after: ms(te.forget_after),
         install_timeout: ms(te.install_timeout),
         max_transfers: te.max_transfers,
         expected,

@@ -269,6 +269,12 @@ impl Core {
         let Some(t) = self.transfers.get_mut(&id) else { return Ok(()) };
         t.session = Some(progress.session);
         t.heard = now.ms;
+        let was_quiet = t.quiet.take().is_some();
+        t.quiet_ms = None;
+        if was_quiet {
+            self.save(id);
+        }
+        let Some(t) = self.transfers.get_mut(&id) else { return Ok(()) };
         if t.state == TransferState::Stalled && progress.ended.is_none() {
             (t.state, t.why, t.failures) = (TransferState::Planning, None, 0);
             (t.retry, t.blocked) = (now.ms, None);
@@ -357,11 +363,7 @@ impl Core {
             self.end(id, TransferState::Done, None, now);
             return;
         }
-        let missing = t.receivers.iter().filter(|r| r.state != ReceiverState::Verified);
-        let said: Vec<String> = missing
-            .map(|r| format!("{} ({})", r.site, r.why.as_deref().unwrap_or("it did not get everything")))
-            .collect();
-        let why = format!("not all receivers have it: {}", said.join(", "));
+        let why = t.who_lacks_it();
         self.end(id, TransferState::Partial, Some(why), now);
     }
 

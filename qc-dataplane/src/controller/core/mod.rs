@@ -5,7 +5,8 @@
 //! - [`transfer`]: what was asked for; `events` is what sites and senders say and what becomes of it
 //! - `pump`: what waits is planned; [`planning`]: trees that switches have room for; `install` puts them into plans and takes
 //!   them out, all or none
-//! - [`rates`]: how fast each tree may send; `tick` is what time brings: silence, deadlines, the next timeslot
+//! - [`rates`]: how fast each tree may send; `tick` is what time brings: silence, deadlines, the next timeslot; `quiet` gives
+//!   up transfers that nobody sends
 //! - [`record`]: what must outlive the process, and `restore` what it makes of that; [`view`]: what people are shown
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,6 +21,7 @@ mod install;
 pub mod network;
 pub mod planning;
 mod pump;
+mod quiet;
 pub mod rates;
 pub mod record;
 mod restore;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub lease: u64,
     /// How long a sender may be silent.
     pub sender_timeout: u64,
+    /// How long a transfer is kept that nobody sends.
+    pub forget_after: u64,
     /// How long sites may take to install a tree.
     pub install_timeout: u64,
     /// Most transfers that have trees at once.
@@ -83,6 +87,7 @@ impl Settings {
             headroom: 0.98,
             lease: 30_000,
             sender_timeout: 10_000,
+            forget_after: 86_400_000,
             install_timeout: 5_000,
             max_transfers: 1_000,
             expected: None,
@@ -166,6 +171,8 @@ pub struct Core {
     rates_at: u64,
     rates_due: bool,
     last_tick: u64,
+    /// When transfers that nobody sends are looked for next.
+    quiet_at: u64,
     changes: Changes,
 }
 
@@ -200,6 +207,7 @@ impl Core {
             rates_at: now.ms,
             rates_due: false,
             last_tick: now.ms,
+            quiet_at: now.ms,
             changes: Changes::default(),
         };
         core.changes.records.push(Record::Run(core.run));
@@ -304,7 +312,7 @@ impl Core {
             id: t.id,
             version: t.version,
             state: t.state,
-            why: t.why.clone(),
+            why: t.shown_why(),
             from: t.from.clone(),
             name: t.name.clone(),
             bytes: t.bytes,

@@ -21,7 +21,8 @@ impl Core {
         for (id, mut t) in saved.transfers {
             (t.version, t.failures) = (1, 0);
             (t.trees, t.session, t.blocked, t.ready) = (Vec::new(), None, None, Some((0, now.ms)));
-            t.created = i128::from(now.ms) - (i128::from(now.unix_ms) - i128::from(t.created_ms)).max(0);
+            let then = |ms: u64| i128::from(now.ms) - (i128::from(now.unix_ms) - i128::from(ms)).max(0);
+            (t.created, t.quiet) = (then(t.created_ms), t.quiet_ms.map(then));
             (t.heard, t.patience, t.retry) = (now.ms, now.ms + COME_BACK, now.ms);
             if t.state.is_over() {
                 over.push((t.ended_ms, id));

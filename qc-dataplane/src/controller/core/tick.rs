@@ -17,6 +17,7 @@ impl Core {
         self.silent_sites(now);
         self.late_installs(now);
         self.silent_senders(now);
+        self.quiet_transfers(now);
         self.pump(now);
         if self.rates_due || now.ms >= self.rates_at + self.settings.timeslot {
             self.rates_due = true;
@@ -108,7 +109,14 @@ impl Core {
                 self.complete(id, now);
             } else {
                 let seconds = timeout as f64 / 1e3;
-                self.stall(id, format!("its sender has been silent for {seconds} s; it can be resumed"));
+                let why = match self.transfers.get(&id) {
+                    Some(t) if t.session.is_none() => format!(
+                        "no sender came within {seconds} s: `valecast qc send --resume {id} FILE` at {} sends it",
+                        t.from
+                    ),
+                    _ => format!("its sender has been silent for {seconds} s; it can be resumed"),
+                };
+                self.stall(id, why);
             }
         }
     }

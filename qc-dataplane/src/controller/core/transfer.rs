@@ -47,6 +47,9 @@ pub struct Transfer {
     pub created_ms: u64,
     /// When it was over.
     pub ended_ms: Option<u64>,
+    /// Since when nobody speaks for it, in milliseconds since 1970; none while a sender does, or did a moment ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_ms: Option<u64>,
     /// The number of its next partition.
     pub next_partition: u16,
     /// Rises with each change but for progress.
@@ -55,6 +58,9 @@ pub struct Transfer {
     /// When it was asked for, by the controller's clock; before its start, if need be.
     #[serde(skip)]
     pub created: i128,
+    /// Since when nobody speaks for it, by the controller's clock; before its start, if need be.
+    #[serde(skip)]
+    pub quiet: Option<i128>,
     /// Its live trees.
     #[serde(skip)]
     pub trees: Vec<u32>,
@@ -156,9 +162,11 @@ impl Transfer {
             why: None,
             created_ms: now.unix_ms,
             ended_ms: None,
+            quiet_ms: None,
             next_partition: 0,
             version: 1,
             created: i128::from(now.ms),
+            quiet: None,
             trees: Vec::new(),
             session: None,
             heard: now.ms,
@@ -179,6 +187,16 @@ impl Transfer {
     /// Receivers that still are to get it.
     pub fn open(&self) -> impl Iterator<Item = &ReceiverStatus> {
         self.receivers.iter().filter(|r| !matches!(r.state, ReceiverState::Verified | ReceiverState::Failed))
+    }
+
+    /// Who does not have it, and why.
+    #[must_use]
+    pub fn who_lacks_it(&self) -> String {
+        let missing = self.receivers.iter().filter(|r| r.state != ReceiverState::Verified);
+        let said: Vec<String> = missing
+            .map(|r| format!("{} ({})", r.site, r.why.as_deref().unwrap_or("it did not get everything")))
+            .collect();
+        format!("not all receivers have it: {}", said.join(", "))
     }
 
     /// Whether everybody has it.

@@ -1,5 +1,6 @@
 //! Stories with a known end; those that chance writes are in `random`.
 
+mod quiet;
 mod random;
 mod rates;
 
