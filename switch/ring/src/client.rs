@@ -493,8 +493,13 @@ impl RxRing {
     /// Slots that wait to be read.
     #[inline]
     pub fn pending(&mut self) -> u32 {
-        self.tail = self.end.tail(self.mask);
-        self.tail.wrapping_sub(self.head) & self.mask
+        let tail = self.end.tail(self.mask);
+        let waiting = tail.wrapping_sub(self.head) & self.mask;
+        if tail != self.tail {
+            self.tail = tail;
+            self.end.view.prefetch_first_descs(self.head, waiting);
+        }
+        waiting
     }
 
     /// The `i`-th waiting slot.
@@ -519,12 +524,15 @@ impl RxRing {
     #[inline]
     pub fn prefetch(&self, i: u32) {
         // Beyond the tail lies what the switch writes just now: asking for it would only take it away.
-        if i >= self.tail.wrapping_sub(self.head) & self.mask {
+        let waiting = self.tail.wrapping_sub(self.head) & self.mask;
+        if i >= waiting {
             return;
         }
+        let slot = self.head.wrapping_add(i) & self.mask;
+        self.end.view.prefetch_next_descs(slot, waiting - i);
         // A slot of this ring always has the same buffer, so its descriptor, which comes from another core, too, is not
         // waited for.
-        self.end.view.prefetch_buf(self.first_buf + (self.head.wrapping_add(i) & self.mask));
+        self.end.view.prefetch_buf(self.first_buf + slot);
     }
 
     /// Done with `n` slots; the switch hears of it at the next [`Self::release`].

@@ -80,7 +80,9 @@ impl TxQueue {
     #[inline]
     pub fn slots(&self) -> TxSlots<'_> {
         let (view, first, mask) = (self.view, self.hwcur, self.mask);
-        TxSlots { view, first, first_buf: self.first_buf, mask, _queue: self }
+        let pending = self.seen.wrapping_sub(first) & mask;
+        view.prefetch_first_descs(first, pending);
+        TxSlots { view, first, pending, first_buf: self.first_buf, mask, _queue: self }
     }
 
     /// `n` pending slots are done with. The client hears of it at the next [`TxQueue::publish`], or now if that
@@ -149,6 +151,7 @@ impl TxQueue {
 pub struct TxSlots<'q> {
     view: RingView,
     first: u32,
+    pending: u32,
     first_buf: u32,
     mask: u32,
     _queue: &'q TxQueue,
@@ -169,7 +172,9 @@ impl TxSlots<'_> {
     /// Asks for the buffer of the `i`-th slot to be fetched.
     #[inline(always)]
     pub fn prefetch(&self, i: u32) {
-        self.view.prefetch_buf(self.view.desc(self.first.wrapping_add(i) & self.mask).buf_idx);
+        let slot = self.first.wrapping_add(i) & self.mask;
+        self.view.prefetch_next_descs(slot, self.pending.saturating_sub(i));
+        self.view.prefetch_buf(self.view.desc(slot).buf_idx);
     }
 
     /// The same for the first slots of a burst, whose descriptors are still on their way from the client: of the buffer

@@ -19,9 +19,11 @@ use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::abi::{CsbAtok, CsbKtoa, FIRST_BUF, IfHeader, NI_PRIV_MEM, RingHeader, SlotFlags};
-use crate::layout::Layout;
+use crate::layout::{Layout, SLOTS_PER_LINE};
 
 /// Seals that a client checks before it trusts a region.
+/// How many descriptors ahead are asked for.
+const DESCS_AHEAD: u32 = 32;
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
 
 /// Why a region could not be made or mapped.
@@ -306,6 +308,28 @@ impl RingView {
     pub fn prefetch_buf_write(&self, idx: u32) {
         if idx < self.nbufs {
             prefetch_write(self.bufs.as_ptr().wrapping_add(idx as usize * self.stride));
+        }
+    }
+
+    /// Asks for the lines of descriptors that were just heard of, the first [`DESCS_AHEAD`] of `n` from `first` on: they
+    /// come from another core, and whoever reads them in turn would wait for one after the other.
+    #[inline]
+    pub fn prefetch_first_descs(&self, first: u32, n: u32) {
+        let mut i = 0;
+        while i < n.min(DESCS_AHEAD) {
+            prefetch(std::ptr::from_ref(self.slot(first.wrapping_add(i) & (self.nslots - 1))).cast());
+            i += SLOTS_PER_LINE;
+        }
+    }
+
+    /// The same for those after them, when it is `slot`'s turn, from which on there are `n`. Not beyond: there the other
+    /// side writes.
+    #[inline(always)]
+    pub fn prefetch_next_descs(&self, slot: u32, n: u32) {
+        if slot.is_multiple_of(SLOTS_PER_LINE) && n > DESCS_AHEAD {
+            prefetch(
+                std::ptr::from_ref(self.slot(slot.wrapping_add(DESCS_AHEAD) & (self.nslots - 1))).cast(),
+            );
         }
     }
 
