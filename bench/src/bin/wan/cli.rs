@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, default_value_t = 4)]
     pub receivers: usize,
     /// Part geant: mean size.
-    #[arg(long, value_name = "SIZE", default_value = "36MB")]
+    #[arg(long, value_name = "SIZE", default_value = "20MB")]
     pub mean: String,
     /// Part geant: transfers a second.
     #[arg(long, default_value_t = 0.15)]
