@@ -136,33 +136,44 @@ fn numbers_find_what_the_wire_loses() {
     assert_eq!((some.seq.reordered, some.seq.duplicates), (0, 0));
 }
 
+/// A busy machine makes a run late; one that is always late keeps no rate.
+fn in_one_of_many(mut run: impl FnMut() -> bool) {
+    assert!((0..20).any(|_| run()), "in none of 20 runs");
+}
+
 #[test]
 fn probes_measure_the_way_and_leave_the_load_whole() {
     let mut cfg = TxConfig::new(What::Generated(spec())).with_probes(Rate::per_second(2000), 0);
     cfg.limits = Limits { count: None, time: Some(Duration::from_millis(500)) };
     cfg.rate = Some(Rate::per_second(100_000));
-    let (tx, rx) = both(&cfg, &RxConfig::default(), 0);
-    assert_eq!(tx.why, End::Time);
-    assert_eq!(tx.packets, rx.packets);
-    // A busy machine sends fewer.
-    assert!((1..=1001).contains(&tx.probes), "{}", tx.probes);
-    assert_eq!((rx.probes, rx.latency.count(), rx.latency_sent.count()), (tx.probes, tx.probes, tx.probes));
-    assert_eq!((rx.seq.lost, rx.seq.reordered), (0, 0));
-    // Where probes had been, the load's own frame is there again.
-    assert_eq!(rx.bytes, (tx.packets - tx.probes) * 60 + tx.probes * 76);
+    in_one_of_many(|| {
+        let (tx, rx) = both(&cfg, &RxConfig::default(), 0);
+        assert_eq!(tx.why, End::Time);
+        assert_eq!(tx.packets, rx.packets);
+        assert!(tx.probes <= 1001, "{}", tx.probes);
+        assert_eq!(
+            (rx.probes, rx.latency.count(), rx.latency_sent.count()),
+            (tx.probes, tx.probes, tx.probes)
+        );
+        assert_eq!((rx.seq.lost, rx.seq.reordered), (0, 0));
+        // Where probes had been, the load's own frame is there again.
+        assert_eq!(rx.bytes, (tx.packets - tx.probes) * 60 + tx.probes * 76);
+        tx.probes >= 800
+    });
 }
 
 #[test]
 fn a_rate_is_kept() {
     for pps in [1_000, 50_000] {
         let mut cfg = TxConfig::new(What::Generated(spec()));
-        cfg.limits = count(pps / 2);
+        cfg.limits = Limits { count: None, time: Some(Duration::from_millis(1000)) };
         cfg.rate = Some(Rate::per_second(pps));
-        let (tx, rx) = both(&cfg, &RxConfig::default(), 0);
-        assert_eq!((tx.packets, tx.skipped, rx.packets), (pps / 2, 0, pps / 2));
-        // The schedule is exact; a busy machine makes it last longer, nothing makes it shorter.
-        let took = tx.end - tx.start;
-        assert!(took >= (pps / 2 - 1) * (1_000_000_000 / pps), "{pps} a second: {took} ns");
+        in_one_of_many(|| {
+            let (tx, rx) = both(&cfg, &RxConfig::default(), 0);
+            assert!(tx.packets <= pps + 1, "{pps}: {}", tx.packets);
+            assert_eq!(tx.packets, rx.packets);
+            tx.packets * 100 >= pps * 95 && tx.skipped == 0
+        });
     }
 }
 
@@ -199,11 +210,14 @@ fn a_capture_is_sent_at_its_own_pace() {
     for (speed, span) in [(Some(1.0), 200), (Some(4.0), 50), (None, 0)] {
         let mut cfg = TxConfig::new(What::Capture { frames: frames.clone(), speed });
         cfg.limits = count(frames.len());
-        let (tx, rx) = both(&cfg, &RxConfig::default(), 0);
-        assert_eq!((tx.packets, rx.packets, rx.bytes), (11, 11, 660));
-        let took = (tx.end - tx.start) / 1_000_000;
-        // The last frame may come late on a busy machine, but never early.
-        assert!(took >= span, "{speed:?}: {took} ms");
+        in_one_of_many(|| {
+            let (tx, rx) = both(&cfg, &RxConfig::default(), 0);
+            assert_eq!((tx.packets, rx.packets, rx.bytes), (11, 11, 660));
+            let [sent, took] = [tx.end - tx.start, rx.end - rx.start].map(|ns| ns / 1_000_000);
+            assert!(sent >= span, "{speed:?}: {sent} ms");
+            // The first frame may come a little late, the last not.
+            (span - span / 20..span + 150).contains(&took)
+        });
     }
 }
 
