@@ -17,16 +17,15 @@ mod find;
 mod head;
 mod page;
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::libc::O_NOFOLLOW;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::FileError;
+use super::{FileError, open_own};
 use crate::transport::wire::Shape;
 use cache::Cached;
 use head::{Head, MAGIC, stage_of};
@@ -59,15 +58,7 @@ impl Journal {
     ///
     /// The file cannot be read or written, or another process has it.
     pub fn open(path: &Path, shape: &Shape, manifest_hash: &[u8; 32]) -> Result<(Self, bool), FileError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(O_NOFOLLOW)
-            .open(path)
-            .map_err(FileError::io(path, "open it"))?;
+        let file = open_own(path).map_err(FileError::io(path, "open it"))?;
         let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, e)| {
             FileError::io(path, "lock it; is the same transfer being received by another process?")(e.into())
         })?;

@@ -14,10 +14,26 @@ pub mod source;
 pub mod store;
 mod written;
 
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::libc::O_NOFOLLOW;
+
 use super::wire::Cause;
+
+/// Opens a file that only this user reads and writes, as it is or new, but not where a link leads.
+fn open_own(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(O_NOFOLLOW)
+        .open(path)
+}
 
 /// Why files could not be read, written, or accepted.
 #[derive(Debug, thiserror::Error)]

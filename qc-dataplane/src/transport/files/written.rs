@@ -12,15 +12,15 @@
 //!
 //! It only saves work, so a file that cannot be written is done without.
 
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use nix::libc::O_NOFOLLOW;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::blocks::BLOCK;
 use super::journal::{SEGMENT, WORDS};
+use super::open_own;
 use crate::transport::wire::Shape;
 
 const MAGIC: &[u8] = b"VQW1";
@@ -44,15 +44,7 @@ impl Written {
         let boot = fs::read(BOOT).ok().filter(|b| !b.is_empty() && b.len() <= 64)?;
         let head = [MAGIC, &boot, manifest_hash, &shape.total().to_ne_bytes(), &shape.chunk().to_ne_bytes()];
         let head = head.concat();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(O_NOFOLLOW)
-            .open(path)
-            .ok()?;
+        let file = open_own(path).ok()?;
         let mut there = vec![0; head.len()];
         let right = file.read_exact_at(&mut there, 0).is_ok() && there == head;
         if !(keep && right) {

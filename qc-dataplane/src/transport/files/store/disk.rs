@@ -1,15 +1,14 @@
 //! What the store asks of the file system.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
-use nix::libc::O_NOFOLLOW;
 
-use crate::transport::files::FileError;
+use crate::transport::files::{FileError, open_own};
 
 /// A directory that nobody else may use, if it is not there.
 pub(super) fn private_dir(path: &Path) -> Result<(), FileError> {
@@ -25,15 +24,7 @@ pub(super) fn mode(path: &Path, bits: u32) -> Result<(), FileError> {
 }
 
 pub(super) fn open_file(path: &Path) -> Result<File, FileError> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(O_NOFOLLOW)
-        .open(path)
-        .map_err(FileError::io(path, "open it"))
+    open_own(path).map_err(FileError::io(path, "open it"))
 }
 
 /// Room on the disk, or at least the length where file systems cannot promise room.
