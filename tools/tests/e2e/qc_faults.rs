@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::harness::qc::{Link, Running, Sites, Small, assert_same, link};
+use crate::harness::qc::{Link, Running, Sites, Small, assert_same, diamond, link};
 use crate::harness::{need, wait_for, wait_long};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -19,18 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Two receivers behind one site.
 fn fork() -> Vec<Link> {
     vec![link("S", "a", "60Mbit/s"), link("a", "t1", "60Mbit/s"), link("a", "t2", "60Mbit/s")]
-}
-
-/// Two ways from S to each receiver.
-fn diamond() -> Vec<Link> {
-    vec![
-        link("S", "a", "50Mbit/s").via("wire-a"),
-        link("S", "b", "50Mbit/s").via("wire-b"),
-        link("a", "t1", "50Mbit/s"),
-        link("b", "t1", "50Mbit/s"),
-        link("a", "t2", "50Mbit/s"),
-        link("b", "t2", "50Mbit/s"),
-    ]
 }
 
 #[track_caller]

@@ -2,24 +2,12 @@
 
 use std::time::Duration;
 
-use crate::harness::qc::{Link, Running, Sites, assert_same, link};
+use crate::harness::qc::{Running, Sites, assert_same, diamond};
 use crate::harness::wait_for;
 use serde_json::Value;
 
 /// Far longer than a transfer here takes, on any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Two ways from S to each receiver, which have nothing in common.
-fn diamond() -> Vec<Link> {
-    vec![
-        link("S", "a", "50Mbit/s").via("wire-a"),
-        link("S", "b", "50Mbit/s").via("wire-b"),
-        link("a", "t1", "50Mbit/s"),
-        link("b", "t1", "50Mbit/s"),
-        link("a", "t2", "50Mbit/s"),
-        link("b", "t2", "50Mbit/s"),
-    ]
-}
 
 /// A file from S to t1 and t2, on its way.
 struct Way {

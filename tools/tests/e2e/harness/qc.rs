@@ -36,6 +36,18 @@ pub fn link(a: &'static str, b: &'static str, capacity: &'static str) -> Link {
     Link { a, b, capacity, keys: Default::default(), via: None }
 }
 
+/// Two ways from S to each receiver, which have nothing in common.
+pub fn diamond() -> Vec<Link> {
+    vec![
+        link("S", "a", "50Mbit/s").via("wire-a"),
+        link("S", "b", "50Mbit/s").via("wire-b"),
+        link("a", "t1", "50Mbit/s"),
+        link("b", "t1", "50Mbit/s"),
+        link("a", "t2", "50Mbit/s"),
+        link("b", "t2", "50Mbit/s"),
+    ]
+}
+
 impl Link {
     /// With faults in both directions, such as `loss = 0.01`.
     #[must_use]
