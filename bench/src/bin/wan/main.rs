@@ -116,19 +116,24 @@ fn measure(args: &Args) -> Result<(), Trouble> {
         std::fs::write(path, svg()?).map_err(|e| format!("{}: {e}", path.display()))?;
     }
     if stop.is_set() {
-        Err("interrupted: the tables have what was measured until then".into())
-    } else {
-        Ok(())
+        return Err("interrupted: the tables have what was measured until then".into());
+    }
+    match all.iter().map(|t| t.failed).sum() {
+        0usize => Ok(()),
+        n => Err(format!("{n} transfers failed: see above").into()),
     }
 }
 
 /// A part's results, in all forms.
+#[derive(Default)]
 struct Told {
     part: &'static str,
     text: String,
     markdown: String,
     svg: Option<String>,
     json: serde_json::Value,
+    /// Transfers that did not come to their end.
+    failed: usize,
 }
 
 fn size(args: &Args, default: &str) -> Result<u64, Trouble> {
@@ -142,7 +147,7 @@ fn copied(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<T
     let limit = copies::copy_limit(bytes, work)?;
     let text = copies::text(&rows, limit);
     let json = serde_json::json!({ "bytes": bytes, "copy_gbits": limit, "rows": rows });
-    Ok(Told { part: "copies", markdown: text.clone(), text, svg: None, json })
+    Ok(Told { part: "copies", markdown: text.clone(), text, json, ..Told::default() })
 }
 
 fn over_geant(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<Told, Trouble> {
@@ -153,17 +158,12 @@ fn over_geant(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Resu
     let task = geant::Task { scheme, transfers, receivers, mean, lambda };
     if args.predict {
         let text = geant::forecast(&net, &task)?.text();
-        return Ok(Told {
-            part: "geant",
-            markdown: text.clone(),
-            text,
-            svg: None,
-            json: serde_json::Value::Null,
-        });
+        return Ok(Told { part: "geant", markdown: text.clone(), text, ..Told::default() });
     }
     let outcome = geant::run(&net, &task, release, work, stop)?;
     let text = geant::text(&net, &task, &outcome);
-    Ok(Told { part: "geant", markdown: text.clone(), text, svg: None, json: serde_json::to_value(&outcome)? })
+    let (json, failed) = (serde_json::to_value(&outcome)?, outcome.failed.len());
+    Ok(Told { part: "geant", markdown: text.clone(), text, json, failed, ..Told::default() })
 }
 
 fn very_many(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<Told, Trouble> {
@@ -179,13 +179,15 @@ fn very_many(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Resul
         std::fs::remove_dir_all(&work)?;
     }
     let text: String = outcomes.iter().map(many::text).collect();
-    Ok(Told { part: "many", markdown: text.clone(), text, svg: None, json: serde_json::to_value(&outcomes)? })
+    let json = serde_json::to_value(&outcomes)?;
+    Ok(Told { part: "many", markdown: text.clone(), text, json, ..Told::default() })
 }
 
 fn tunnels(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<Told, Trouble> {
     let rows = vxlan::all(args.rounds, release, work, stop)?;
     let text = vxlan::text(&rows);
-    Ok(Told { part: "vxlan", markdown: text.clone(), text, svg: None, json: serde_json::to_value(&rows)? })
+    let json = serde_json::to_value(&rows)?;
+    Ok(Told { part: "vxlan", markdown: text.clone(), text, json, ..Told::default() })
 }
 
 fn wan(
@@ -217,7 +219,7 @@ fn wan(
         rows,
     };
     let (text, markdown, svg) = (report.text(), report.markdown(), Some(report.svg()));
-    Ok(Told { part: "wan", text, markdown, svg, json: report.json() })
+    Ok(Told { part: "wan", text, markdown, svg, json: report.json(), failed: 0 })
 }
 
 /// The contenders that were asked for, in their own order.
