@@ -124,7 +124,7 @@ section! { PORT "[[switch.port]]" "One port; these keys go with every kind." {
     "rate_burst": "size, 64B to 1TiB" = "(10 ms at `rate`, at least `\"64KiB\"`)", "Depth of the limit's token bucket.";
     "rate_mode": "\"police\" or \"shape\"" = "(`\"police\"`)", "Above the limit, frames are dropped and counted, or wait in the sender's ring.";
     "capacity": "rate" = "none", "Rate at which frames leave here; none: as fast as they come.";
-    "queue": "size, 4KiB to 4GiB, or duration at `capacity`" = "(50 ms at `capacity`, at least `\"256KiB\"`, at most `\"64MiB\"`)", "How much may wait to leave; more is without room, see `overflow`. A frame counts as 128 bytes at least.";
+    "queue": "size, 4KiB to 4GiB, or duration at `capacity`" = "(50 ms at `capacity`; at least `\"256KiB\"` or 250 ms, whichever is less; `\"16KiB\"` to `\"64MiB\"`)", "How much may wait to leave; more is without room, see `overflow`. A frame counts as 128 bytes at least.";
     "faults": "table" = "none", "What goes wrong with frames that leave here, for tests; see below.";
 }}
 

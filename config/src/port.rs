@@ -49,22 +49,27 @@ pub struct Port {
     pub kind: PortKind,
 }
 
-/// Least bytes that may wait at a port with a capacity, unless configured.
-const LEAST_QUEUE: u64 = 256 << 10;
-/// And most: room for a queue is taken when the port is made, about half as much as may wait in it.
+/// Bytes that may wait at a port with a capacity in any case, unless configured: some frames.
+const LEAST_QUEUE: u64 = 16 << 10;
+/// Bytes that may wait beyond [`QUEUE_MS`], for bursts, if they take no longer than [`SLOW_QUEUE_MS`] to leave.
+const BURSTS: u64 = 256 << 10;
+/// Most bytes: room for a queue is taken when the port is made, about half as much as may wait in it.
 const MOST_QUEUE: u64 = 64 << 20;
 /// How long (ms) what may wait takes to leave, unless configured.
 const QUEUE_MS: u64 = 50;
+/// And at a port with so little capacity that bursts take long.
+const SLOW_QUEUE_MS: u64 = 250;
 /// Bytes that may be on the way at a port with faults and no capacity, unless configured.
 const FREE_QUEUE: u64 = 16 << 20;
 
 impl Port {
-    /// Bytes that may wait to leave: `queue`, or 50 ms at `capacity` but at least 256 KiB and at most 64 MiB, or 16 MiB without
-    /// a capacity.
+    /// Bytes that may wait to leave: `queue`, or 50 ms at `capacity` (but at least 256 KiB or 250 ms, whichever is less, and at
+    /// least 16 KiB), at most 64 MiB; 16 MiB without a capacity.
     pub fn queue_bytes(&self) -> u64 {
-        self.queue.unwrap_or(match self.capacity {
-            Some(rate) => (rate / 8).saturating_mul(QUEUE_MS).div_euclid(1000).clamp(LEAST_QUEUE, MOST_QUEUE),
-            None => FREE_QUEUE,
+        self.queue.unwrap_or_else(|| {
+            let Some(rate) = self.capacity else { return FREE_QUEUE };
+            let within = |ms: u64| (rate / 8).saturating_mul(ms) / 1000;
+            within(QUEUE_MS).max(within(SLOW_QUEUE_MS).min(BURSTS)).clamp(LEAST_QUEUE, MOST_QUEUE)
         })
     }
 }

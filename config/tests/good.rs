@@ -183,9 +183,15 @@ proptest! {
 /// Room for a queue is taken at once, so a fast link without `queue` must not take gigabytes.
 #[test]
 fn what_may_wait_goes_with_the_capacity_and_is_bounded() {
-    for (capacity, want) in
-        [("1 Mbit/s", 256 << 10), ("1 Gbit/s", 6_250_000), ("100 Gbit/s", 64 << 20), ("400 Gbit/s", 64 << 20)]
-    {
+    for (capacity, want) in [
+        // What comes in between frames that wait, such as those that say that a link is up, must not wait for long.
+        ("100 kbit/s", 16 << 10),
+        ("1 Mbit/s", 31_250),
+        ("10 Mbit/s", 256 << 10),
+        ("1 Gbit/s", 6_250_000),
+        ("100 Gbit/s", 64 << 20),
+        ("400 Gbit/s", 64 << 20),
+    ] {
         let text = format!("name = \"p\"\nkind = \"ring\"\ncapacity = \"{capacity}\"");
         let port = valecast_config::parse_port("test", &text).unwrap();
         assert_eq!(port.queue_bytes(), want, "{capacity}");

@@ -82,8 +82,18 @@ pub struct TreeHere {
     /// Receivers that single repairs may go to, and the links' ports towards them.
     #[serde(default)]
     pub towards: BTreeMap<u16, String>,
-    /// At the sender's site: how fast it may send, in bit/s of whole frames.
-    pub rate: Option<u64>,
+    /// At the sender's site: how fast it may send.
+    pub limit: Option<TreeLimit>,
+}
+
+/// How fast a tree's sender may send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreeLimit {
+    /// In bit/s of whole frames. 0: not decided yet.
+    pub rate: u64,
+    /// Bytes that may go at once after a pause.
+    pub burst: u64,
 }
 
 /// A tree that ends at a site, as its receiver needs to know it.

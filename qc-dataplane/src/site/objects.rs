@@ -9,7 +9,7 @@ use valecast_config::{Bucket, ConfigErrors, Group, Mac, Port, StaticEntry, parse
 use valecast_switch::switch::{Edit, Switch};
 
 use crate::address::{receiver_address, sender_address, tree_address};
-use crate::control::{RECEIVE_PORT, TreeHere, sender_port};
+use crate::control::{RECEIVE_PORT, TreeHere, TreeLimit, sender_port};
 use crate::site::probe;
 
 /// Slots of a sender's port in each direction.
@@ -18,11 +18,6 @@ const SENDER_SLOTS: u32 = 1024;
 const RECEIVE_SLOTS: u32 = 8192;
 /// Bytes of a buffer: a frame with a chunk of the default size, and more than Ethernet's usual 1514.
 const BUFFER: u32 = 2048;
-/// How much may be sent at once: this long at the rate, and at least [`LEAST_BURST`]. A worker or a sender that had to
-/// wait for a processor makes up for it; links' queues have room for more.
-const BURST_MS: u64 = 10;
-/// Bytes; a turn of a worker takes about as much.
-const LEAST_BURST: u64 = 64 * 1024;
 
 /// What a tree has in a switch.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,7 +47,7 @@ impl Objects {
         let (port, from) = match &tree.ingress {
             Some(port) => (None, link(port)?),
             None => {
-                let port = sender(number, tree.rate).map_err(|e| e.to_string())?;
+                let port = sender(number, tree.limit).map_err(|e| e.to_string())?;
                 (Some(port), sender_port(number))
             }
         };
@@ -137,13 +132,11 @@ fn ring(name: &str, slots: u32, more: &str) -> Result<Port, ConfigErrors> {
 }
 
 /// The port of a tree's sender.
-fn sender(tree: u32, rate: Option<u64>) -> Result<Port, ConfigErrors> {
-    let limit = rate.map(|rate| {
-        // A transfer that is to stand still gets the least there is.
-        let rate = rate.max(1);
-        let burst = (rate / 8 / 1000 * BURST_MS).max(LEAST_BURST);
-        format!("rate = {rate}\nrate_burst = {burst}\nrate_mode = \"shape\"")
-    });
+fn sender(tree: u32, limit: Option<TreeLimit>) -> Result<Port, ConfigErrors> {
+    // As long as nothing is decided, the least there is.
+    let limit = limit
+        .map(|TreeLimit { rate, burst }| (rate.max(1), burst.max(64)))
+        .map(|(rate, burst)| format!("rate = {rate}\nrate_burst = {burst}\nrate_mode = \"shape\""));
     ring(&sender_port(tree), SENDER_SLOTS, &limit.unwrap_or_default())
 }
 

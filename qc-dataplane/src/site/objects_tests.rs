@@ -3,7 +3,7 @@ use valecast_config::{Config, Switch as View};
 use valecast_switch::daemon::Daemon;
 
 use super::*;
-use crate::control::SitePlan;
+use crate::control::{SitePlan, TreeLimit};
 use crate::site::install::Installed;
 
 const LINKS: [&str; 4] = ["l0", "l1", "l2", "l3"];
@@ -65,15 +65,15 @@ fn tree() -> impl Strategy<Value = TreeHere> {
         out,
         prop::option::of(1u16..4),
         towards,
-        prop::option::of(1u64..1 << 33),
+        prop::option::of((1u64..1 << 33, 64u64..1 << 20)),
     )
-        .prop_map(|(tree, ingress, out, receiver, towards, rate)| TreeHere {
+        .prop_map(|(tree, ingress, out, receiver, towards, limit)| TreeHere {
             tree,
             ingress,
             out: out.into_iter().map(str::to_owned).collect(),
             receiver,
             towards,
-            rate,
+            limit: limit.map(|(rate, burst)| TreeLimit { rate, burst }),
         })
 }
 
@@ -117,7 +117,7 @@ fn at(tree: u32, ingress: Option<&str>, out: &[&str], receiver: Option<u16>) -> 
         out: out.iter().map(|p| (*p).to_owned()).collect(),
         receiver,
         towards: BTreeMap::new(),
-        rate: Some(80_000_000),
+        limit: Some(TreeLimit { rate: 80_000_000, burst: 100_000 }),
     }
 }
 
@@ -140,10 +140,10 @@ fn a_sender_has_a_shaped_port_and_an_entry_or_a_group() {
         (group.name.as_str(), group.ingress.as_deref(), group.buckets.len()),
         ("qc-7", Some("qc-7"), 2)
     );
-    // A higher rate has a deeper bucket, of 10 ms.
-    let fast = TreeHere { rate: Some(8_000_000_000), ..at(7, None, &["l1"], None) };
-    let fast = Objects::of(&fast, &links()).unwrap().port.unwrap().limit.unwrap();
-    assert_eq!(fast.burst, 10_000_000);
+    // What is not decided yet is the least there is.
+    let new = TreeHere { limit: Some(TreeLimit::default()), ..at(7, None, &["l1"], None) };
+    let new = Objects::of(&new, &links()).unwrap().port.unwrap().limit.unwrap();
+    assert_eq!((new.rate, new.burst), (1, 64));
 }
 
 #[test]
@@ -170,7 +170,8 @@ fn what_is_no_tree_is_refused() {
 #[test]
 fn a_new_rate_changes_the_port_alone() {
     let of = |rate| {
-        Objects::of(&TreeHere { rate: Some(rate), ..at(1, None, &["l1", "l2"], None) }, &links()).unwrap()
+        let limit = Some(TreeLimit { rate, burst: 100 });
+        Objects::of(&TreeHere { limit, ..at(1, None, &["l1", "l2"], None) }, &links()).unwrap()
     };
     let edits = of(1000).change_to(&of(2000));
     assert!(

@@ -38,3 +38,4 @@ mod qc_parallel;
 mod qc_plan;
 mod qc_sim;
 mod qc_site;
+mod qc_slow;

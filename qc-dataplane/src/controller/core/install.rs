@@ -6,7 +6,7 @@ use super::record::Record;
 use super::tree::{Hop, Installed};
 use super::{Core, KEEP, Now};
 use crate::address::MOST_TREES;
-use crate::control::{IncomingTree, TransferState};
+use crate::control::{IncomingTree, TransferState, TreeLimit};
 
 /// How long a site that could not install something is left alone, in milliseconds.
 const AVOID: u64 = 10_000;
@@ -57,7 +57,7 @@ impl Core {
                     in_force: false,
                     pending: std::collections::BTreeMap::new(),
                     deadline: now.ms + self.settings.install_timeout,
-                    rate: 0,
+                    limit: TreeLimit::default(),
                     residual,
                 };
                 self.trees.insert(number, tree);

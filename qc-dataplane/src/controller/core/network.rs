@@ -124,7 +124,7 @@ impl Network {
         for (installed, volume) in trees {
             let links = self.links_of(installed);
             for l in &links {
-                carried[*l as usize] += installed.rate as f64 / UNIT;
+                carried[*l as usize] += installed.limit.rate as f64 / UNIT;
             }
             load.add(&Tree { root: 0, links }, volume);
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::network::Network;
 use super::site::{Site, buckets, takes_entry};
 use super::tree::Installed;
+use crate::control::TreeLimit;
 use crate::graph::Node;
 use crate::load::Load;
 use crate::plan::{BadRequest, Plan, Planner, Scheme};
@@ -81,7 +82,7 @@ fn draft(network: &Network, from: &str, receivers: &[String], tree: &Tree) -> In
         in_force: false,
         pending: BTreeMap::new(),
         deadline: 0,
-        rate: 0,
+        limit: TreeLimit::default(),
         residual: 0,
     }
 }

@@ -3,7 +3,7 @@
 use super::record::{Record, Saved};
 use super::site::Site;
 use super::{Core, Now};
-use crate::control::TransferState;
+use crate::control::{TransferState, TreeLimit};
 
 /// How long sites may take to come back to a controller that was started, in milliseconds.
 const COME_BACK: u64 = 10_000;
@@ -42,7 +42,7 @@ impl Core {
             };
             t.trees.push(number);
             self.live.insert(t.id);
-            (tree.residual, tree.rate) = (t.bytes, 0);
+            (tree.residual, tree.limit) = (t.bytes, TreeLimit::default());
             tree.pending.clear();
             tree.deadline = now.ms + COME_BACK + self.settings.install_timeout;
             self.trees.insert(number, tree.clone());

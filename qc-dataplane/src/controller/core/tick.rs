@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::network::pairs;
 use super::rates::{Flow, allocate, differs};
 use super::{Core, Now};
-use crate::control::TransferState;
+use crate::control::{TransferState, TreeLimit};
 use crate::rate::Policy;
 
 /// Shortest time between two computations of rates, in milliseconds.
@@ -143,22 +143,22 @@ impl Core {
         let load = network.load(flows.iter().map(|f| (f.tree, f.left / f.beside)));
         let fallback = self.settings.scheme.rates.parse().unwrap_or(Policy::Fair);
         let policy = self.settings.rates.unwrap_or(fallback);
-        let rates = allocate(&mut self.allocator, &network, &load, policy, &flows);
-        let changed: Vec<(u32, u64)> = flows
+        let limits = allocate(&mut self.allocator, &network, &load, policy, &flows);
+        let changed: Vec<(u32, TreeLimit)> = flows
             .iter()
-            .zip(rates)
-            .filter(|(f, rate)| differs(f.tree.rate, *rate))
-            .map(|(f, rate)| (f.tree.tree, rate.max(1)))
+            .zip(limits)
+            .filter(|(f, limit)| differs(&f.tree.limit, limit))
+            .map(|(f, limit)| (f.tree.tree, limit))
             .collect();
         self.rates_due = false;
         self.rates_at = now.ms;
         let mut roots = BTreeSet::new();
-        for (n, rate) in changed {
+        for (n, limit) in changed {
             let Some(tree) = self.trees.get_mut(&n) else { continue };
-            tree.rate = rate;
+            tree.limit = limit;
             let root = tree.root.clone();
             if let Some(here) = self.sites.get_mut(&root).and_then(|s| s.trees.get_mut(&n)) {
-                here.rate = Some(rate);
+                here.limit = Some(limit);
                 roots.insert(root);
             }
         }
@@ -169,6 +169,6 @@ impl Core {
 
     /// Whether a tree has no rate yet: it waits for no timeslot.
     fn fresh(&self) -> bool {
-        self.trees.values().any(|t| t.rate == 0)
+        self.trees.values().any(|t| t.limit.rate == 0)
     }
 }

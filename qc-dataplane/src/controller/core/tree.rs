@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{TreeHere, TreeStatus, sender_port};
+use crate::control::{TreeHere, TreeLimit, TreeStatus, sender_port};
 
 /// Most receivers of a tree that single repairs can go to: each takes an entry in every switch on its way.
 pub const MOST_UNICAST: usize = 32;
@@ -49,9 +49,9 @@ pub struct Installed {
     /// When that must be.
     #[serde(skip)]
     pub deadline: u64,
-    /// Its rate in bit/s of whole frames.
+    /// How fast it may send.
     #[serde(skip)]
-    pub rate: u64,
+    pub limit: TreeLimit,
     /// Bytes of content that are still to be sent.
     #[serde(skip)]
     pub residual: u64,
@@ -78,11 +78,11 @@ impl Installed {
             out: Vec::new(),
             receiver: None,
             towards: BTreeMap::new(),
-            rate: None,
+            limit: None,
         };
         let mut parts: BTreeMap<&str, TreeHere> = BTreeMap::new();
         let mut root = new(None);
-        root.rate = Some(self.rate);
+        root.limit = Some(self.limit);
         parts.insert(&self.root, root);
         let mut into: BTreeMap<&str, &Hop> = BTreeMap::new();
         for hop in &self.hops {
@@ -125,7 +125,7 @@ impl Installed {
             receivers: self.receivers.clone(),
             links: self.hops.iter().map(|h| (h.from.clone(), h.to.clone())).collect(),
             unicast_repairs: self.unicast(),
-            rate: self.rate,
+            rate: self.limit.rate,
         }
     }
 }

@@ -153,7 +153,7 @@ impl Core {
         let mut planned: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for tree in self.trees.values() {
             for hop in &tree.hops {
-                *planned.entry((&hop.from, &hop.out)).or_default() += tree.rate;
+                *planned.entry((&hop.from, &hop.out)).or_default() += tree.limit.rate;
             }
         }
         let both: BTreeMap<(String, String), bool> =
@@ -193,7 +193,7 @@ impl Core {
             tree: t.tree,
             transfer: t.transfer,
             in_force: t.in_force,
-            rate: t.rate,
+            rate: t.limit.rate,
             receivers: t.receivers.clone(),
             links: t.hops.iter().map(|h| (h.from.clone(), h.to.clone())).collect(),
         });

@@ -240,7 +240,7 @@ impl World {
             self.core.sites().iter().map(|(n, s)| (n.clone(), s.plan().trees)).collect();
         self.core = Core::new(self.core.settings().clone(), self.saved.clone(), self.now);
         let plain = |trees: &[TreeHere]| -> Vec<TreeHere> {
-            trees.iter().cloned().map(|t| TreeHere { rate: None, ..t }).collect()
+            trees.iter().cloned().map(|t| TreeHere { limit: None, ..t }).collect()
         };
         for (name, trees) in before {
             let now = self.core.site(&name).unwrap().plan().trees;
@@ -341,16 +341,20 @@ impl World {
     }
 
     fn check_rates(&self) {
-        let mut carried: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        let mut carried: BTreeMap<(&str, &str), (u64, u64, u64)> = BTreeMap::new();
         for tree in self.core.trees().values() {
             for hop in &tree.hops {
-                *carried.entry((&hop.from, &hop.to)).or_default() += tree.rate;
+                let (rate, burst, trees) = carried.entry((&hop.from, &hop.to)).or_default();
+                (*rate, *burst, *trees) = (*rate + tree.limit.rate, *burst + tree.limit.burst, *trees + 1);
             }
         }
-        for ((from, to), rate) in carried {
-            let capacity = self.sites[from].links.iter().find(|l| l.0 == to).unwrap().1;
+        for ((from, to), (rate, burst, trees)) in carried {
+            let capacity = self.sites[from].links.iter().find(|l| l.0 == to).unwrap().1 as f64;
             // Rates that differ by less than 1 % are left alone.
-            assert!(rate as f64 <= capacity as f64 * 0.98 * 1.011, "{from} to {to}: {rate} of {capacity}");
+            assert!(rate as f64 <= capacity * 0.98 * 1.011, "{from} to {to}: {rate} of {capacity}");
+            // The link's probes wait behind what all send at once.
+            let seconds = (burst - 64 * trees) as f64 * 8.0 / capacity;
+            assert!(seconds < 0.15, "{from} to {to}: {trees} trees may send {seconds} s at once");
         }
     }
 }

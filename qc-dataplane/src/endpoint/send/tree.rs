@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use valecast_ring::client::{Link, RxRing, TxRing};
 
 use super::Cut;
-use super::pace::{between_polls, waiting};
+use super::pace::{Pushed, between_polls};
 use crate::address::{sender_address, tree_address};
 use crate::control::TreeStatus;
 use crate::endpoint::EndpointError;
@@ -136,7 +136,11 @@ impl TreeSender {
 
     /// The tree as the controller says now.
     pub fn update(&mut self, status: TreeStatus) {
-        self.shared.rate.store(status.rate, Ordering::Relaxed);
+        let before = self.shared.rate.swap(status.rate, Ordering::Relaxed);
+        if before != status.rate {
+            // It may send more, and is to ask oftener.
+            self.shared.bell.ring();
+        }
         self.status = status;
     }
 }
@@ -184,8 +188,7 @@ struct Run<'a> {
     tell: &'a Tell<()>,
     /// Reports that were taken when outcomes were counted last, and how many there were.
     counted: (u64, usize),
-    /// Frames that went into the ring, and how many it were after the last one of content.
-    pushed: (u64, u64),
+    pushed: Pushed,
     /// All has been sent that receivers are known to lack: others can have the rate.
     spent: bool,
 }
@@ -232,7 +235,7 @@ fn run(
         looked: Instant::now(),
         tell,
         counted: (0, 0),
-        pushed: (0, 0),
+        pushed: Pushed::default(),
         spent: false,
     };
     run.look();
@@ -281,17 +284,16 @@ impl Run<'_> {
         self.sender.poll_every(between_polls(rate, self.common.cut.frame()));
         let waiting = self.tx.pending().div_ceil(self.slots);
         let room = self.limit().saturating_sub(waiting).min(self.tx.room() / self.slots);
+        self.sender.poll_waits(self.pushed.waiting(waiting).1 > 0);
         let tx = &mut self.tx;
-        let content = self.sender.counters().content();
+        let before = self.sender.counters();
         let sent = self.sender.send(clock.now(), room as usize, &mut |frame| {
             // There is room; a frame that did not fit would be lost like any other.
             let _ = tx.push(frame);
         })?;
         self.tx.publish();
-        self.pushed.0 += sent as u64;
-        if self.sender.counters().content() != content {
-            self.pushed.1 = self.pushed.0;
-        }
+        let after = self.sender.counters();
+        self.pushed.add(sent as u64, after.content() != before.content(), after.control != before.control);
         let spent = sent < room as usize && self.residual() == 0;
         let was = std::mem::replace(&mut self.spent, spent);
         let news = spent && !was;
@@ -318,19 +320,22 @@ impl Run<'_> {
         let Some(wakes) = self.sender.wakes() else { return Ok(()) };
         let wait = self.clock.until(wakes);
         let limit = self.limit();
-        let full = self.tx.pending().div_ceil(self.slots) >= limit;
-        let tx = if full {
-            // Half of what may wait is gone.
-            Some((self.tx.slots() - 1).saturating_sub(limit / 2 * self.slots).max(1))
+        let pending = self.tx.pending().div_ceil(self.slots);
+        // Until no more frames than these wait.
+        let until = |frames: u32| Some((self.tx.slots() - 1).saturating_sub(frames * self.slots).max(1));
+        if pending >= limit {
+            self.nap(until(limit / 2), LOOK)
         } else if !wait.is_zero() {
-            None
+            self.nap(None, wait.min(LOOK.max(Duration::from_millis(1))))
         } else if self.sender.reads() {
             // It reads.
-            return Ok(());
+            Ok(())
+        } else if self.pushed.waiting(pending).1 > 0 {
+            // A poll is due when the one before has left.
+            self.nap(until(self.pushed.behind_control(pending)), LOOK)
         } else {
-            return self.nap(None, PAUSE);
-        };
-        self.nap(tx, if full { LOOK } else { wait.min(LOOK.max(Duration::from_millis(1))) })
+            self.nap(None, PAUSE)
+        }
     }
 
     fn nap(&mut self, room: Option<u32>, most: Duration) -> std::io::Result<()> {
@@ -364,9 +369,9 @@ impl Run<'_> {
                 tell(self.shared, None);
                 return Ok(true);
             }
-            let pushed = &mut self.pushed.0;
+            let pushed = &mut self.pushed;
             sender.call(clock.now(), &mut |frame| {
-                *pushed += u64::from(tx.push(frame));
+                pushed.add(u64::from(tx.push(frame)), false, true);
             });
             tx.publish();
             self.nap(None, LOOK)?;
@@ -377,7 +382,7 @@ impl Run<'_> {
     /// Bytes of content that have yet to leave. What waits in the ring counts: a rate that is taken away as soon as the last
     /// frame is in there would hold up all of them, by seconds.
     fn residual(&mut self) -> u64 {
-        let waiting = waiting(self.pushed, self.tx.pending().div_ceil(self.slots));
+        let (waiting, _) = self.pushed.waiting(self.tx.pending().div_ceil(self.slots));
         let (left, shape) = (self.sender.residual(), self.sender.shape());
         if self.sender.ended() == self.sender.peers().count() {
             return 0;

@@ -15,7 +15,7 @@ use valecast_switch::switch::Edit;
 use super::ask::Asker;
 use super::*;
 use crate::address::{receiver_address, sender_address, tree_address};
-use crate::control::{Incoming, IncomingTree, Place, RECEIVE_PORT, SiteInfo, SitePlan, TreeHere};
+use crate::control::{Incoming, IncomingTree, Place, RECEIVE_PORT, SiteInfo, SitePlan, TreeHere, TreeLimit};
 use fake::Fake;
 
 /// What nothing should need, on any machine.
@@ -109,7 +109,7 @@ fn here(tree: u32, ingress: Option<&str>, out: &[&str], receiver: Option<u16>) -
         out: out.iter().map(|p| (*p).to_owned()).collect(),
         receiver,
         towards: BTreeMap::new(),
-        rate: ingress.is_none().then_some(1_000_000_000),
+        limit: ingress.is_none().then_some(TreeLimit { rate: 1_000_000_000, burst: 1_250_000 }),
     }
 }
 

@@ -38,7 +38,7 @@ impl Sender {
             self.phase = if n <= 1 { Phase::Done } else { Phase::Ending(n - 1) };
         } else if std::mem::take(&mut self.hello) {
             self.write_hello();
-        } else if now >= self.next_poll {
+        } else if now >= self.next_poll && !self.poll_waits {
             self.write_poll(now);
         } else if self.advert.is_some_and(|at| now >= at) {
             self.advert = None;
@@ -84,7 +84,7 @@ impl Sender {
         self.answered = now.saturating_add(rest);
         // Before anything is sent there is nothing else to do than to find out who is there.
         let holding = matches!(self.phase, Phase::Hold(_));
-        let every = if holding { self.options.poll_every / HOLDING } else { self.poll_every };
+        let every = if holding { self.poll_every / HOLDING } else { self.poll_every };
         self.next_poll = now.saturating_add(every.max(rest));
         // Whoever joins late needs to know what this is.
         self.hello |= std::mem::take(&mut self.lost_hello);

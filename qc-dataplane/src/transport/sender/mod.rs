@@ -73,6 +73,7 @@ pub struct Sender {
     cursor: u64,
     next_poll: u64,
     poll_every: u64,
+    poll_waits: bool,
     /// When the last poll's answers should be here.
     answered: u64,
     next_census: u64,
@@ -124,6 +125,7 @@ impl Sender {
             cursor: 0,
             next_poll: now,
             poll_every,
+            poll_waits: false,
             answered: now,
             next_census: now,
             advert: None,
@@ -258,7 +260,16 @@ impl Sender {
     /// Polls so often from now on, but never oftener than its options say. Where frames are slow, so are polls: they and
     /// their answers must not take what content needs.
     pub fn poll_every(&mut self, nanoseconds: u64) {
-        self.poll_every = nanoseconds.max(self.options.poll_every);
+        let before = std::mem::replace(&mut self.poll_every, nanoseconds.max(self.options.poll_every));
+        if self.poll_every < before {
+            self.next_poll = self.next_poll.min(self.clock.last.saturating_add(self.poll_every));
+        }
+    }
+
+    /// Whether the last frame that was no content has yet to leave. No poll follows it then: who was not asked has nothing
+    /// to answer, and nobody is given up for that.
+    pub fn poll_waits(&mut self, waits: bool) {
+        self.poll_waits = waits;
     }
 
     /// BLAKE3 of the content, once it is known.
