@@ -99,14 +99,18 @@ impl Netns {
         self.run_ok(&["cat", &path]).trim().parse().expect("a number")
     }
 
-    /// Datagrams the kernel dropped because a socket's buffer was full.
+    /// Datagrams the kernel dropped because a socket's buffer was full, by IPv4 and by IPv6.
     #[track_caller]
     pub fn socket_overflows(&self) -> u64 {
+        let six = self.run_ok(&["cat", "/proc/net/snmp6"]);
+        let six =
+            six.lines().find_map(|line| line.strip_prefix("Udp6RcvbufErrors")).expect("Udp6RcvbufErrors");
+        let six: u64 = six.trim().parse().expect("a number");
         let text = self.run_ok(&["cat", "/proc/net/snmp"]);
         let mut udp = text.lines().filter_map(|line| line.strip_prefix("Udp: "));
         let (names, values) = (udp.next().expect("names"), udp.next().expect("values"));
         let pair = names.split(' ').zip(values.split(' ')).find(|(name, _)| *name == "RcvbufErrors");
-        pair.expect("RcvbufErrors").1.parse().expect("a number")
+        six + pair.expect("RcvbufErrors").1.parse::<u64>().expect("a number")
     }
 }
 
