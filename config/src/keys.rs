@@ -154,7 +154,7 @@ section! { TAP "[[switch.port]]" kind "tap" "A TAP interface, created if it does
     "queues": "1..=16" = "1", "Queues of the interface.";
     "mtu": "68..=65521" = "none", "MTU of the interface in bytes; none: the kernel's.";
     "mac": "MAC address" = "none", "Address of the interface; none: the kernel's choice.";
-    "offload": "true or false" = "true", "Leave checksums and segmentation to this side (vnet header).";
+    "offload": "true or false" = "true", "Leave checksums and segmentation to this side (vnet header), and merge TCP segments for the kernel.";
     "addresses": "array of \"address/prefix\"" = "[]", "IP addresses to set on the interface.";
     "up": "true or false" = "true", "Bring the interface up.";
 }}

@@ -157,7 +157,7 @@ impl Headers {
 }
 
 /// Adds the big-endian words of `b`; `odd`: the first byte is the low half of a word.
-fn add(mut sum: u64, b: &[u8], odd: bool) -> u64 {
+pub(crate) fn add(mut sum: u64, b: &[u8], odd: bool) -> u64 {
     let b = match (odd, b.split_first()) {
         (true, Some((first, rest))) => {
             sum += u64::from(*first);
@@ -178,7 +178,7 @@ fn add(mut sum: u64, b: &[u8], odd: bool) -> u64 {
 }
 
 /// The sum of `len` bytes of a frame from byte `from` on.
-fn add_payload(burst: &Burst, f: &Frame, from: usize, len: usize, odd: bool) -> u64 {
+pub(crate) fn add_payload(burst: &Burst, f: &Frame, from: usize, len: usize, odd: bool) -> u64 {
     let (mut buf, mut sum, mut at) = ([0u8; 1024], 0, 0);
     let Ok(()) = burst.bytes_of(f).range::<std::convert::Infallible>(from, len, |p| {
         let mut done = 0;
@@ -195,7 +195,8 @@ fn add_payload(burst: &Burst, f: &Frame, from: usize, len: usize, odd: bool) -> 
     sum
 }
 
-fn fold(mut sum: u64) -> u16 {
+/// The checksum that a sum comes to.
+pub(crate) fn fold(mut sum: u64) -> u16 {
     while sum >> 16 != 0 {
         sum = (sum & 0xffff) + (sum >> 16);
     }

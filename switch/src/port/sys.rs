@@ -3,6 +3,7 @@
 //! - [`in_netns`] and [`Iface`]: find and configure an interface, wherever it lives;
 //! - [`tun_queue`], [`packet_socket`]: open file descriptors that frames come from;
 //! - [`io`]: frames in and out of them;
+//! - [`merge`]: TCP segments that go to the kernel as one;
 //! - [`slots`] and [`packed`]: frames that were read and are not done with yet;
 //! - [`netlink`]: IP addresses.
 
@@ -19,6 +20,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use super::{OpenError, os};
 
 pub mod io;
+pub mod merge;
 pub mod netlink;
 pub mod packed;
 pub mod slots;

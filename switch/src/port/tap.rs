@@ -5,14 +5,15 @@ use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
 use valecast_config::TapPort;
 
 use super::sys::packed::Packed;
-use super::sys::{self, Iface, MAX_FRAME, io, netlink};
-use super::{Caps, Egress, Ingress, OpenError, Opened, Tally};
+use super::sys::{self, Iface, MAX_FRAME, io, merge, netlink};
+use super::{About, Caps, Egress, Ingress, OpenError, Opened, Tally};
 use crate::frame::{Burst, Entry, VnetHdr};
 
 const DEVICE: &str = "/dev/net/tun";
@@ -75,6 +76,8 @@ struct TapEgress {
     offload: bool,
     /// The kernel knows segmentation of UDP.
     udp: bool,
+    /// Frames that went as part of a larger one.
+    merged: AtomicU64,
 }
 
 impl Egress for TapEgress {
@@ -88,6 +91,11 @@ impl Egress for TapEgress {
         }
     }
 
+    fn about(&self) -> About {
+        let merged = self.merged.load(Ordering::Relaxed);
+        About { counters: vec![("merged_frames", merged)], ..About::default() }
+    }
+
     fn takes(&self, offload: VnetHdr) -> bool {
         self.udp || offload.gso_type & !VnetHdr::GSO_ECN != VnetHdr::GSO_UDP_L4
     }
@@ -95,14 +103,31 @@ impl Egress for TapEgress {
     fn put(&self, burst: &Burst, list: &[Entry], lane: usize, _now: u64) -> Tally {
         let queue = self.queues[lane % self.queues.len()].as_fd();
         let mut tally = Tally::default();
-        for e in list {
-            match io::write_frame(queue, burst, *e) {
-                Ok(()) => {
-                    tally.frames += 1;
-                    tally.bytes += burst.frames[usize::from(e.frame)].len() as u64;
+        let mut rest = list;
+        while !rest.is_empty() {
+            let run = if self.offload { merge::run(burst, rest) } else { None };
+            let (now, later) = rest.split_at(run.as_ref().map_or(1, |r| r.frames));
+            let bytes = |e: &Entry| burst.frames[usize::from(e.frame)].len() as u64;
+            match run.map(|run| io::write_run(queue, burst, now, &run)) {
+                Some(Ok(())) => {
+                    self.merged.fetch_add(now.len() as u64, Ordering::Relaxed);
+                    tally.frames += now.len() as u64;
+                    tally.bytes += now.iter().map(bytes).sum::<u64>();
                 }
-                Err(_) => tally.tx_error += 1,
+                // One alone; or the kernel would not take them together.
+                _ => {
+                    for e in now {
+                        match io::write_frame(queue, burst, *e) {
+                            Ok(()) => {
+                                tally.frames += 1;
+                                tally.bytes += bytes(e);
+                            }
+                            Err(_) => tally.tx_error += 1,
+                        }
+                    }
+                }
             }
+            rest = later;
         }
         tally
     }
@@ -120,7 +145,7 @@ pub fn open(name: &str, cfg: &TapPort) -> Result<Opened, OpenError> {
         .collect();
     Ok(Opened {
         ingress,
-        egress: Arc::new(TapEgress { queues, offload: cfg.offload, udp }),
+        egress: Arc::new(TapEgress { queues, offload: cfg.offload, udp, merged: AtomicU64::new(0) }),
         keep: Vec::new(),
     })
 }

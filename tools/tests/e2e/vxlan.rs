@@ -65,6 +65,9 @@ fn with_linux(mtu: u32, remote: &str, own: &str) {
     let back = iperf3_tcp(&s.there, &s.tap, "10.77.1.1", 2);
     println!("MTU {mtu} to {remote}: out {out:?}, back {back:?}");
     assert!(out.bytes > 0 && back.bytes > 0);
+    // What the tunnel brings in segments goes to the kernel in larger ones.
+    let merged = daemon.device_counter("t", "merged_frames");
+    assert!(merged > 100, "{merged} frames of {back:?}");
     assert_books(&daemon);
     daemon.stop();
 }

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::libc;
 
+use super::merge::Run;
 use crate::frame::{Burst, Entry, Frame, MAX_PIECES, VnetHdr};
 
 /// Most frames in one call.
@@ -31,6 +32,9 @@ fn part(p: *const u8, len: usize) -> libc::iovec {
 /// Most pieces of a frame for the kernel: offload header, head, and the rest as one or as several.
 const MOST: usize = 3 + MAX_PIECES;
 
+/// Most pieces of a run: frames have one or two each, but a guest's, of which fewer go together then.
+const RUN: usize = 256;
+
 /// Puts what the kernel reads into `parts`: offload header, head, rest. How many there are.
 fn parts(burst: &Burst, f: &Frame, vnet: &[u8; VnetHdr::LEN], parts: &mut [libc::iovec]) -> usize {
     let pieces = burst.bytes_of(f).pieces().map(|p| part(p.at, p.len));
@@ -43,9 +47,32 @@ pub fn write_frame(fd: BorrowedFd<'_>, burst: &Burst, e: Entry) -> nix::Result<(
     let (f, vnet) = frame(burst, e);
     let mut vector = [part(std::ptr::null(), 0); MOST];
     let n = parts(burst, f, &vnet, &mut vector);
+    // SAFETY: the header lives here; a frame's parts are readable while its burst lives.
+    unsafe { write(fd, &vector[..n]) }
+}
+
+/// Writes a run of frames as one.
+pub fn write_run(fd: BorrowedFd<'_>, burst: &Burst, list: &[Entry], run: &Run) -> nix::Result<()> {
+    let vnet = run.vnet.to_bytes();
+    let mut vector = [part(std::ptr::null(), 0); RUN];
+    vector[0] = part(vnet.as_ptr(), vnet.len());
+    let mut n = 1;
+    run.pieces(burst, list, |p| {
+        if let Some(to) = vector.get_mut(n) {
+            *to = part(p.at, p.len);
+        }
+        n += 1;
+    });
+    // SAFETY: as in `write_frame`; the run's headers live as long as it.
+    if n > RUN { Err(Errno::EMSGSIZE) } else { unsafe { write(fd, &vector[..n]) } }
+}
+
+/// # Safety
+/// What `vector` points to must be readable.
+unsafe fn write(fd: BorrowedFd<'_>, vector: &[libc::iovec]) -> nix::Result<()> {
     loop {
-        // SAFETY: the header lives here; a frame's parts are readable while its burst lives.
-        let rc = unsafe { libc::writev(fd.as_raw_fd(), vector.as_ptr(), n as libc::c_int) };
+        // SAFETY: the caller vouches for it.
+        let rc = unsafe { libc::writev(fd.as_raw_fd(), vector.as_ptr(), vector.len() as libc::c_int) };
         match Errno::result(rc) {
             Err(Errno::EINTR) => {}
             r => return r.map(drop),
