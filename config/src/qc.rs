@@ -40,6 +40,32 @@ impl Controller {
     pub const PORT: u16 = 7600;
     /// The name of a controller's socket in the directory of the sockets.
     pub const SOCKET: &str = "qc-controller.sock";
+
+    /// Reads `unix:PATH`, a path from `dir` on, or `https://HOST` or `https://HOST:PORT`, an IPv6 address in brackets. None if it
+    /// is neither.
+    #[must_use]
+    pub fn parse(text: &str, dir: &Path) -> Option<Self> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let empty = path.is_empty() || path.contains('\0');
+            return (!empty).then(|| Self::Unix(dir.join(path)));
+        }
+        let rest = text.strip_prefix("https://")?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = match rest.strip_prefix('[') {
+            Some(rest) => {
+                let (host, after) = rest.split_once(']')?;
+                host.parse::<std::net::Ipv6Addr>().ok()?;
+                (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+            }
+            None => {
+                let (host, port) = rest.split_once(':').map_or((rest, None), |(h, p)| (h, Some(p)));
+                let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+                (!host.is_empty() && host.bytes().all(known)).then_some((host, port))?
+            }
+        };
+        let port = port.map_or(Some(Self::PORT), |port| port.parse().ok().filter(|p| *p != 0))?;
+        Some(Self::Https { host: host.to_owned(), port })
+    }
 }
 
 impl fmt::Display for Controller {
@@ -97,3 +123,39 @@ pub struct SiteLink {
 
 /// How names of what QuickCast adds to a switch begin.
 pub const QC_PREFIX: &str = "qc-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_controllers_are_read() {
+        let read = |text| Controller::parse(text, Path::new("/run")).map(|c| c.to_string());
+        for (text, want) in [
+            ("unix:a.sock", "unix:/run/a.sock"),
+            ("unix:/tmp/a.sock", "unix:/tmp/a.sock"),
+            ("https://te.example:7/", "https://te.example:7"),
+            ("https://te", "https://te:7600"),
+            ("https://[::1]", "https://[::1]:7600"),
+            ("https://[::1]:7", "https://[::1]:7"),
+        ] {
+            assert_eq!(read(text).as_deref(), Some(want), "{text}");
+        }
+        for text in [
+            "te",
+            "unix:",
+            "https://",
+            "https://:1",
+            "https://te:0",
+            "https://te:99999",
+            "https://te:",
+            "https://[::1]7",
+            "https://[te]:7",
+            "https://[::1",
+            "https://a/b:7",
+            "http://te:7",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

@@ -12,13 +12,14 @@
 //! - [`transport`]: files over a tree, from a sender to many receivers;
 //! - [`site`]: what makes a switch of a daemon one of QuickCast's sites: it installs what the controller wants there;
 //! - [`endpoint`]: files in and out at a site, over its switch and as the controller says;
-//! - [`controller`]: the server that plans transfers of running sites;
+//! - [`controller`]: the server that plans transfers of running sites; [`ask`]: how sites and commands reach it;
 //! - [`topology`]: networks from files, and those of the papers by name; [`read`]: other files.
 //!
 //! Sections and algorithms are those of "Fast and Efficient Bulk Multicasting over Dedicated Inter-Datacenter
 //! Networks" (arXiv 1812.06553), the extended version of QuickCast (INFOCOM 2018).
 
 pub mod address;
+pub mod ask;
 pub mod control;
 pub mod controller;
 pub mod endpoint;

@@ -46,41 +46,10 @@ pub(super) fn qc(r: &Reader<'_>, run_dir: &Path, switches: &[ReadSwitch]) -> Qc 
 fn controller(at: At<'_>, run_dir: &Path) -> Option<Controller> {
     let help = "\"unix:PATH\" or \"https://HOST:PORT\"";
     let text = at.str(help)?;
-    let wrong = || at.refuse(format!("{text:?} is no place of a controller"), format!("expected {help}"));
-    if let Some(path) = text.strip_prefix("unix:") {
-        if path.is_empty() || path.contains('\0') {
-            return wrong();
-        }
-        return Some(Controller::Unix(run_dir.join(path)));
+    match Controller::parse(text, run_dir) {
+        Some(controller) => Some(controller),
+        None => at.refuse(format!("{text:?} is no place of a controller"), format!("expected {help}")),
     }
-    let Some(rest) = text.strip_prefix("https://") else { return wrong() };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[') {
-        Some(rest) => {
-            let Some((host, after)) = rest.split_once(']') else { return wrong() };
-            if host.parse::<std::net::Ipv6Addr>().is_err() || !(after.is_empty() || after.starts_with(':')) {
-                return wrong();
-            }
-            (host, after.strip_prefix(':'))
-        }
-        None => match rest.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (rest, None),
-        },
-    };
-    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    let is_v6 = rest.starts_with('[');
-    if host.is_empty() || !(is_v6 || host.bytes().all(known)) {
-        return wrong();
-    }
-    let port = match port {
-        None => Controller::PORT,
-        Some(port) => match port.parse().ok().filter(|p| *p != 0) {
-            Some(port) => port,
-            None => return wrong(),
-        },
-    };
-    Some(Controller::Https { host: host.to_owned(), port })
 }
 
 fn keys(r: &Reader<'_>, controller: &Controller) -> Option<Keys> {

@@ -3,9 +3,8 @@
 //! - [`core`] decides: sites' reports, transfers and time go in, plans and rates come out; no sockets, no clock
 //! - [`journal`] keeps what must outlive the process, on disk before anybody hears of it
 //! - [`shell`] is the process: HTTP on a Unix socket and over TLS, the clock, the page
-//! - [`keys`] makes certificates for TLS, [`connect`] is how commands reach a controller
+//! - [`keys`] makes certificates for TLS
 
-pub mod connect;
 pub mod core;
 pub mod journal;
 pub mod keys;

@@ -132,7 +132,7 @@ impl LocalSite {
     ) -> Result<T, EndpointError> {
         let answer = http::ask(&self.socket, method, path, body)
             .map_err(|source| EndpointError::Unreachable { socket: self.socket.clone(), source })?;
-        if (200..300).contains(&answer.status) {
+        if answer.is_success() {
             return serde_json::from_str(&answer.body).map_err(EndpointError::Answer);
         }
         let json: Option<serde_json::Value> = serde_json::from_str(&answer.body).ok();

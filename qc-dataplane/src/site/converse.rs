@@ -6,15 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hyper::Method;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use valecast_switch::daemon::SocketFile;
 
 use super::agent::Shared;
-use super::ask::Asker;
 use super::links::watch_links;
 use super::local;
+use crate::ask::Asker;
 use crate::control::SitePlan;
 
 /// How long an answer may take beyond what the controller may wait.
@@ -103,15 +102,15 @@ async fn converse(shared: &Arc<Shared>) {
 /// One exchange. The plan, if it is another than the one in force.
 async fn sync(shared: &Arc<Shared>, asker: &mut Asker) -> Result<Option<SitePlan>, String> {
     let report = blocking(shared, Shared::report).await?;
-    let body = serde_json::to_vec(&report).map_err(|e| e.to_string())?;
+    let body = serde_json::to_string(&report).map_err(|e| e.to_string())?;
     let path = format!("/v1/sites/{}/sync", shared.site.name);
     let within = PATIENCE + Duration::from_millis(report.wait_ms);
-    let (status, body) = asker.ask(Method::POST, &path, body, within).await.map_err(|e| e.to_string())?;
-    if !status.is_success() {
-        let text: String = String::from_utf8_lossy(&body).chars().take(300).collect();
-        return Err(format!("{}: {status}: {text}", shared.controller));
+    let answer = asker.ask("POST", &path, Some(&body), within).await.map_err(|e| e.to_string())?;
+    if !answer.is_success() {
+        let text: String = answer.body.chars().take(300).collect();
+        return Err(format!("{}: status {}: {text}", shared.controller, answer.status));
     }
-    let plan: SitePlan = serde_json::from_slice(&body)
+    let plan: SitePlan = serde_json::from_str(&answer.body)
         .map_err(|e| format!("{}: a plan that is none: {e}", shared.controller))?;
     Ok((plan.generation != report.generation).then_some(plan))
 }

@@ -16,7 +16,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use super::agent::Shared;
-use super::ask::Asker;
+use crate::ask::Asker;
 use crate::control::{Incoming, NewTransfer, Place, RECEIVE_PORT, SiteInfo};
 
 /// Longest request of an endpoint; a sender's progress with thousands of receivers is far smaller.
@@ -84,8 +84,11 @@ async fn pass(State(s): State<Arc<Shared>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let path = head.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned();
     let body = match to_bytes(body, MOST_BODY).await {
-        Ok(body) => body.to_vec(),
+        Ok(body) => body,
         Err(e) => return refuse(StatusCode::PAYLOAD_TOO_LARGE, e.to_string()),
+    };
+    let Ok(body) = String::from_utf8(body.into()) else {
+        return refuse(StatusCode::UNPROCESSABLE_ENTITY, "the request is not UTF-8");
     };
     let body = match head.method == Method::POST && head.uri.path() == "/v1/transfers" {
         true => match from_here(&body, &s.site.name) {
@@ -97,10 +100,11 @@ async fn pass(State(s): State<Arc<Shared>>, request: Request) -> Response {
     let waits = head.uri.query().and_then(|q| q.split('&').find_map(|w| w.strip_prefix("wait_ms=")));
     let waits = Duration::from_millis(waits.and_then(|w| w.parse().ok()).unwrap_or(0).min(MOST_WAIT));
     let mut asker = Asker::new(s.controller.clone(), s.keys.clone());
-    match asker.ask(head.method, &path, body, PATIENCE + waits).await {
-        Ok((status, body)) => {
-            let mut answer = Response::new(Body::from(body));
-            *answer.status_mut() = status;
+    let body = (!body.is_empty()).then_some(body.as_str());
+    match asker.ask(head.method.as_str(), &path, body, PATIENCE + waits).await {
+        Ok(said) => {
+            let mut answer = Response::new(Body::from(said.body));
+            *answer.status_mut() = StatusCode::from_u16(said.status).unwrap_or(StatusCode::BAD_GATEWAY);
             answer
                 .headers_mut()
                 .insert(CONTENT_TYPE, axum::http::HeaderValue::from_static("application/json"));
@@ -111,12 +115,12 @@ async fn pass(State(s): State<Arc<Shared>>, request: Request) -> Response {
 }
 
 /// A request for a transfer, from this site.
-fn from_here(body: &[u8], site: &str) -> Result<Vec<u8>, String> {
-    let mut value: Value = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+fn from_here(body: &str, site: &str) -> Result<String, String> {
+    let mut value: Value = serde_json::from_str(body).map_err(|e| e.to_string())?;
     let known: NewTransfer = serde_json::from_value(value.clone()).map_err(|e| e.to_string())?;
     if known.from.as_deref().is_some_and(|from| from != site) {
         return Err(format!("this is site {site:?}: leave `from` out"));
     }
     value["from"] = json!(site);
-    serde_json::to_vec(&value).map_err(|e| e.to_string())
+    serde_json::to_string(&value).map_err(|e| e.to_string())
 }

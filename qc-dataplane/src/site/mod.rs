@@ -5,7 +5,7 @@
 //! - [`probe`]: whether a link carries frames both ways;
 //! - `agent`: what a site's agent knows and does; `converse`: its thread: reports to the controller, follows its plans; `links`:
 //!   probes its links and judges them;
-//! - `local`: the site's socket for endpoints; [`ask`]: HTTP to the controller, over Unix sockets and TLS.
+//! - `local`: the site's socket for endpoints.
 //!
 //! While the controller is away, all stays as it is. [`Sites`] starts the agents of a configuration, and after a reload
 //! those that are new or changed.
@@ -21,7 +21,6 @@ use valecast_config::{Config, Controller, Keys, Site};
 use valecast_switch::daemon::{Companion, Daemon, DaemonError, Figure, bind_stream};
 
 mod agent;
-pub mod ask;
 mod converse;
 pub mod install;
 mod links;

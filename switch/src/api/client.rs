@@ -1,20 +1,31 @@
-//! The other side, for programs that ask over a Unix socket: the little of HTTP/1.1 that it takes. One request, one
-//! answer, the connection ends.
+//! The other side: HTTP/1.1 with JSON, over any stream of bytes.
+//!
+//! A [`Connection`] is for those who have a runtime: one request after another. [`ask`] is for those who have none: one
+//! request over a Unix socket; [`wait`] gives them the rest.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::error::Error;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::Request;
+use hyper::body::{Body, Bytes};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
+
 /// Longest answer that is believed.
-const MOST: u64 = 256 << 20;
-/// Longest line of a head.
-const LINE: u64 = 16 << 10;
+const MOST: usize = 256 << 20;
 /// How long the other side may think; attaching a port can take a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// One that has too many callers waiting is called again after this.
+const BUSY: Duration = Duration::from_millis(10);
 
 /// An answer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The status.
     pub status: u16,
@@ -22,132 +33,193 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Asks over a Unix socket.
+impl Answer {
+    /// Whether it is a yes.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Asks over a Unix socket, and waits for the answer for a minute at most. For threads without a runtime.
 ///
 /// # Errors
-/// When nobody listens there, or the answer is not HTTP.
+/// When nobody listens there, or the answer does not come or is not HTTP.
 pub fn ask(socket: &Path, method: &str, path: &str, body: Option<&str>) -> io::Result<Answer> {
-    let stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    exchange(stream, method, path, body)
+    wait(PATIENCE, async {
+        let mut connection = Connection::over(unix(socket).await?).await?;
+        connection.ask(method, path, body).await
+    })
 }
 
-/// Asks over a connection that has been made; its timeouts say how long the other side may think.
+/// Waits for what takes a runtime, no longer than `patience`. For threads that have none.
 ///
 /// # Errors
-/// When the answer does not come, or is not HTTP.
-pub fn exchange(
-    mut stream: impl Read + Write,
-    method: &str,
-    path: &str,
-    body: Option<&str>,
-) -> io::Result<Answer> {
-    stream.write_all(request(method, path, body).as_bytes())?;
-    stream.flush()?;
-    match answer(stream) {
-        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "no answer within a minute"))
-        }
-        other => other,
-    }
+/// Its own, and when it takes too long.
+pub fn wait<T>(patience: Duration, asked: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {patience:?}"));
+    runtime.block_on(async { tokio::time::timeout(patience, asked).await.map_err(late)? })
 }
 
-fn request(method: &str, path: &str, body: Option<&str>) -> String {
-    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: valecast\r\nConnection: close\r\n");
-    if let Some(body) = body {
-        text += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-    }
-    text + "\r\n" + body.unwrap_or_default()
-}
-
-fn wrong(what: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what.into())
-}
-
-fn line(from: &mut impl BufRead) -> io::Result<String> {
-    let mut line = String::new();
-    from.by_ref().take(LINE).read_line(&mut line)?;
-    match line.strip_suffix("\r\n").or_else(|| line.strip_suffix('\n')) {
-        Some(line) => Ok(line.to_owned()),
-        None => Err(wrong("the answer breaks off, or is not HTTP")),
-    }
-}
-
-/// Reads one answer.
-fn answer(from: impl Read) -> io::Result<Answer> {
-    let mut from = BufReader::new(from);
-    let first = line(&mut from)?;
-    let status = first.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
-    let status = status.ok_or_else(|| wrong(format!("not an HTTP answer: {first:?}")))?;
-    let mut length = None;
+/// Connects to a Unix socket.
+///
+/// # Errors
+/// When nobody listens there, or one may not.
+pub async fn unix(socket: &Path) -> io::Result<UnixStream> {
     loop {
-        let header = line(&mut from)?;
-        if header.is_empty() {
-            break;
+        match UnixStream::connect(socket).await {
+            // The kernel does not wait for room among the callers where a socket does not block.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(BUSY).await,
+            other => return other,
         }
-        let (name, value) = header.split_once(':').ok_or_else(|| wrong("a header without a colon"))?;
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => {
-                let n: u64 = value.trim().parse().map_err(|_| wrong("a length that is no number"))?;
-                length = Some(n);
+    }
+}
+
+/// A connection for one request after another.
+#[derive(Debug)]
+pub struct Connection(SendRequest<Full<Bytes>>);
+
+impl Connection {
+    /// One over a stream that is connected. A task of the runtime carries it, until this is dropped or the other side hangs
+    /// up.
+    ///
+    /// # Errors
+    /// When the stream ends.
+    pub async fn over<S>(stream: S) -> io::Result<Self>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (requests, carrier) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        tokio::spawn(async move {
+            if let Err(e) = carrier.await {
+                tracing::debug!("a connection ends: {e}");
             }
-            "transfer-encoding" => return Err(wrong(format!("unexpected encoding{value}"))),
-            _ => {}
+        });
+        Ok(Self(requests))
+    }
+
+    /// Whether the other side did not hang up, as far as is known.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.0.is_closed()
+    }
+
+    /// Asks. If this is given up before there is an answer, the connection is of no use any more.
+    ///
+    /// # Errors
+    /// When the answer does not come, or is not HTTP, or longer than 256 MiB.
+    pub async fn ask(&mut self, method: &str, path: &str, body: Option<&str>) -> io::Result<Answer> {
+        let request = Request::builder().method(method).uri(path).header(HOST, "valecast");
+        let request = match body {
+            Some(_) => request.header(CONTENT_TYPE, "application/json"),
+            None => request,
+        };
+        let body = Bytes::copy_from_slice(body.unwrap_or_default().as_bytes());
+        let request = request.body(Full::from(body)).map_err(io::Error::other)?;
+        self.0.ready().await.map_err(broken)?;
+        let answer = self.0.send_request(request).await.map_err(broken)?;
+        let status = answer.status().as_u16();
+        let long = || io::Error::new(io::ErrorKind::InvalidData, "the answer is too long");
+        if answer.body().size_hint().lower() > MOST as u64 {
+            return Err(long());
         }
+        let body = Limited::new(answer.into_body(), MOST).collect().await;
+        let body = body.map_err(|e| e.downcast::<hyper::Error>().map_or_else(|_| long(), |e| broken(*e)))?;
+        let body = String::from_utf8(body.to_bytes().into())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the answer is not UTF-8"))?;
+        Ok(Answer { status, body })
     }
-    // Without a body these have no length either, and the server may keep the connection a moment.
-    let length = if matches!(status, 204 | 304) { Some(0) } else { length };
-    let most = length.unwrap_or(MOST);
-    if most > MOST {
-        return Err(wrong("the answer is too long"));
+}
+
+/// With what the system said, which hyper keeps to itself.
+fn broken(e: hyper::Error) -> io::Error {
+    match e.source() {
+        Some(why) => {
+            let kind = why.downcast_ref::<io::Error>().map_or(io::ErrorKind::Other, io::Error::kind);
+            io::Error::new(kind, format!("{e}: {why}"))
+        }
+        None if e.is_parse() => io::Error::new(io::ErrorKind::InvalidData, format!("not HTTP: {e}")),
+        None => io::Error::other(e),
     }
-    let mut body = Vec::new();
-    from.take(most).read_to_end(&mut body)?;
-    if length.is_some_and(|n| n != body.len() as u64) {
-        return Err(wrong("the answer breaks off"));
-    }
-    let body = String::from_utf8(body).map_err(|_| wrong("the answer is not UTF-8"))?;
-    Ok(Answer { status, body })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
-    fn read(text: &str) -> Result<(u16, String), String> {
-        answer(text.as_bytes()).map(|a| (a.status, a.body)).map_err(|e| e.to_string())
+    /// What is asked, and what is made of `answer` to it.
+    fn told(answer: &'static str) -> (String, Result<(u16, String), String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("x.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n{}") {
+                let mut more = [0; 4096];
+                let n = stream.read(&mut more).unwrap();
+                asked.extend_from_slice(&more[..n]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        let got = ask(&socket, "POST", "/v1/x?a=b", Some("{}"));
+        (other.join().unwrap(), got.map(|a| (a.status, a.body)).map_err(|e| e.to_string()))
     }
 
     #[test]
-    fn reads_answers() {
-        let ok = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 2\r\n\r\n{}more";
-        assert_eq!(read(ok), Ok((200, "{}".into())));
-        assert_eq!(read("HTTP/1.1 404 Not Found\r\n\r\nto the end"), Ok((404, "to the end".into())));
-        assert_eq!(read("HTTP/1.1 204 No Content\r\ndate: x\r\n\r\n"), Ok((204, String::new())));
+    fn writes_requests_and_reads_answers() {
+        let (asked, answer) =
+            told("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nContent-Length: 2\r\n\r\n{}more");
+        assert_eq!(answer, Ok((200, "{}".into())));
+        assert!(asked.starts_with("POST /v1/x?a=b HTTP/1.1\r\n") && asked.contains("content-length: 2\r\n"));
+        assert!(asked.contains("host: valecast\r\n") && asked.contains("content-type: application/json\r\n"));
+        assert_eq!(told("HTTP/1.1 404 Not Found\r\n\r\nto the end").1, Ok((404, "to the end".into())));
+        assert_eq!(told("HTTP/1.1 204 No Content\r\ndate: x\r\n\r\n").1, Ok((204, String::new())));
+        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n";
+        assert_eq!(told(chunked).1, Ok((200, "{}".into())));
     }
 
     #[test]
     fn refuses_what_is_no_answer() {
         for (text, want) in [
-            ("", "breaks off"),
-            ("SSH-2.0-x\r\n", "not an HTTP answer"),
-            ("HTTP/1.1 abc\r\n\r\n", "not an HTTP answer"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{}", "breaks off"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "no number"),
+            ("", "connection closed"),
+            ("SSH-2.0-x\r\n", "not HTTP"),
+            ("HTTP/1.1 abc\r\n\r\n", "not HTTP"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{}", "end of file"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "not HTTP"),
+            ("HTTP/1.1 200 OK\r\nnonsense\r\n\r\n", "not HTTP"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", "too long"),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "unexpected encoding"),
-            ("HTTP/1.1 200 OK\r\nnonsense\r\n\r\n", "colon"),
         ] {
-            let got = read(text).unwrap_err();
+            let got = told(text).1.unwrap_err();
             assert!(got.contains(want), "{text:?}: {got}");
         }
+        let gone = ask(Path::new("/nowhere/x.sock"), "GET", "/", None).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+        let late = wait(Duration::ZERO, std::future::pending::<io::Result<()>>()).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]
-    fn writes_requests() {
-        let text = request("POST", "/v1/x", Some("{}"));
-        assert!(text.starts_with("POST /v1/x HTTP/1.1\r\n") && text.ends_with("Content-Length: 2\r\n\r\n{}"));
-        assert!(request("GET", "/", None).ends_with("Connection: close\r\n\r\n"));
+    fn waits_for_room_among_the_callers() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("x.sock");
+        let socket2 = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+        socket2.bind(&socket2::SockAddr::unix(&socket).unwrap()).unwrap();
+        socket2.listen(0).unwrap();
+        let first = wait(PATIENCE, unix(&socket)).unwrap();
+        let late = wait(BUSY * 5, unix(&socket)).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut, "no room yet");
+        let calling = std::thread::spawn({
+            let socket = socket.clone();
+            move || wait(PATIENCE, unix(&socket)).map(drop)
+        });
+        drop(socket2.accept().unwrap());
+        calling.join().unwrap().unwrap();
+        drop(first);
     }
 }

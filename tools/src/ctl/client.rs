@@ -149,7 +149,7 @@ fn send(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> Result
         true => Value::Null,
         false => serde_json::from_str(&answer.body).unwrap_or_else(|_| Value::from(answer.body.as_str())),
     };
-    if (200..300).contains(&answer.status) {
+    if answer.is_success() {
         return Ok(value);
     }
     let said = value["error"].as_str().or(value.as_str()).unwrap_or("no reason given");

@@ -1,15 +1,16 @@
 //! How the commands reach a controller.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use valecast_config::default_run_dir;
-use valecast_qc_dataplane::controller::connect::{Keys, Place};
-use valecast_switch::api::client as http;
+use valecast_config::{Controller, Keys, default_run_dir};
+use valecast_qc_dataplane::ask::Asker;
+use valecast_qc_dataplane::site::socket;
+use valecast_switch::api::client::wait;
 
 use crate::ctl::client::Failure;
 
@@ -42,7 +43,8 @@ pub struct At {
 /// A controller, or a site that passes on what it is told.
 #[derive(Clone, Debug)]
 pub struct Client {
-    place: Place,
+    controller: Controller,
+    keys: Option<Keys>,
     /// The site that passes it on.
     pub site: Option<String>,
 }
@@ -54,21 +56,32 @@ impl At {
     /// When the address makes no sense.
     pub fn client(&self) -> Result<Client, Failure> {
         let dir = || self.run_dir.clone().unwrap_or_else(default_run_dir);
-        let place = match (&self.controller, &self.site) {
-            (Some(text), _) => {
-                let keys = match (&self.ca, &self.cert, &self.key) {
-                    (Some(ca), Some(cert), Some(key)) => {
-                        Some(Keys { ca: ca.clone(), cert: cert.clone(), key: key.clone() })
-                    }
-                    _ => None,
-                };
-                Place::parse(text, keys).map_err(Failure::Usage)?
-            }
-            (None, Some(site)) => Place::Unix(dir().join(format!("{site}.qc.sock"))),
-            (None, None) => Place::Unix(dir().join("qc-controller.sock")),
+        let controller = match (&self.controller, &self.site) {
+            (Some(text), _) => read(text)?,
+            (None, Some(site)) => Controller::Unix(socket(&dir(), site)),
+            (None, None) => Controller::Unix(dir().join(Controller::SOCKET)),
         };
-        Ok(Client { place, site: self.site.clone() })
+        let keys = match (&self.ca, &self.cert, &self.key) {
+            (Some(ca), Some(cert), Some(key)) => {
+                Some(Keys { ca: ca.clone(), cert: cert.clone(), key: key.clone() })
+            }
+            _ if matches!(controller, Controller::Https { .. }) => {
+                let said = "https needs --ca, --cert and --key (`valecast qc keygen` makes them)";
+                return Err(Failure::Usage(said.to_owned()));
+            }
+            _ => None,
+        };
+        Ok(Client { controller, keys, site: self.site.clone() })
     }
+}
+
+/// Reads the place of a controller; a path need not say that it is one.
+fn read(text: &str) -> Result<Controller, Failure> {
+    let is_path = text.contains('/') && !text.contains("://");
+    let plain = || is_path.then(|| Controller::Unix(text.into()));
+    Controller::parse(text, Path::new("")).or_else(plain).ok_or_else(|| {
+        Failure::Usage(format!("{text:?} is no controller: write unix:PATH or https://HOST:PORT"))
+    })
 }
 
 impl Client {
@@ -83,12 +96,11 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<T, Failure> {
         let body = body.map(Value::to_string);
-        let answer = self
-            .place
-            .connect(PATIENCE)
-            .and_then(|stream| http::exchange(stream, method, path, body.as_deref()))
+        let mut asker = Asker::new(self.controller.clone(), self.keys.clone());
+        // The first of the two to end says more.
+        let answer = wait(PATIENCE * 2, asker.ask(method, path, body.as_deref(), PATIENCE))
             .map_err(|e| self.unreachable(&e))?;
-        if (200..300).contains(&answer.status) {
+        if answer.is_success() {
             let wrong = |e| Failure::Refused(format!("the controller's answer makes no sense: {e}"));
             return serde_json::from_str(&answer.body).map_err(wrong);
         }
@@ -108,6 +120,32 @@ impl Client {
             }
             _ => String::new(),
         };
-        Failure::Unreachable(format!("no controller answers at {}: {e}{help}", self.place))
+        Failure::Unreachable(format!("no controller answers at {e}{help}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controllers_are_found() {
+        let at = |text: &str| At {
+            controller: Some(text.into()),
+            run_dir: Some("/run/x".into()),
+            ..At::default()
+        };
+        let found = |at: At| at.client().map(|c| c.controller.to_string()).map_err(|e| e.to_string());
+        assert_eq!(found(at("unix:a.sock")).unwrap(), "unix:a.sock");
+        assert_eq!(found(at("./a.sock")).unwrap(), "unix:./a.sock");
+        let here = At { controller: None, ..at("") };
+        assert_eq!(found(here.clone()).unwrap(), "unix:/run/x/qc-controller.sock");
+        assert_eq!(found(At { site: Some("s".into()), ..here }).unwrap(), "unix:/run/x/s.qc.sock");
+        let keys = |at: At| At { ca: Some("a".into()), cert: Some("c".into()), key: Some("k".into()), ..at };
+        assert_eq!(found(keys(at("https://te.example"))).unwrap(), "https://te.example:7600");
+        assert!(found(at("https://te.example")).unwrap_err().contains("--cert"));
+        for text in ["te", "https://te:0", "https://a/b", ""] {
+            assert!(found(keys(at(text))).unwrap_err().contains("unix:PATH or https"), "{text}");
+        }
     }
 }

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -15,26 +13,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use valecast_qc_dataplane::control::{LinkReport, SitePlan, SiteReport};
+use valecast_switch::api::client;
 
 const VALECAST: &str = env!("CARGO_BIN_EXE_valecast");
 const EDGE: [&str; 5] = ["S", "t1", "t2", "t3", "t4"];
 
 /// One request; none if nobody answers, or not to the end.
 fn ask(socket: &Path, method: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
-    let mut stream = UnixStream::connect(socket).ok()?;
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let length = body.len();
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
-    );
-    stream.write_all((head + &body).as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let length =
-        head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    (length == Some(body.len())).then_some(())?;
-    Some((head[9..12].parse().ok()?, serde_json::from_str(body).ok()?))
+    let body = (!body.is_null()).then(|| body.to_string());
+    let answer = client::ask(socket, method, path, body.as_deref()).ok()?;
+    Some((answer.status, serde_json::from_str(&answer.body).ok()?))
 }
 
 /// A site: does whatever it is told, whoever tells it, and checks that it makes sense.

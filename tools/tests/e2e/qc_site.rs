@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::wait_for;
 use serde_json::{Value, json};
+use valecast_switch::api::client;
 
 type BySite = BTreeMap<String, Value>;
 
@@ -88,12 +89,8 @@ fn head(from: &mut impl BufRead) -> Option<(String, usize)> {
 }
 
 fn ask(socket: &Path, method: &str, path: &str) -> Value {
-    let mut stream = UnixStream::connect(socket).expect("somebody listens");
-    write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("ask");
-    let mut all = String::new();
-    stream.read_to_string(&mut all).expect("an answer");
-    let (_, body) = all.split_once("\r\n\r\n").expect("head and body");
-    serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {all}"))
+    let answer = client::ask(socket, method, path, None).expect("somebody answers");
+    serde_json::from_str(&answer.body).unwrap_or_else(|e| panic!("{e}: {}", answer.body))
 }
 
 struct Daemon {

@@ -13,14 +13,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use valecast_config::{Controller, Keys};
+use valecast_switch::api::client::wait;
 
 use super::peer::Peer;
 use super::{Options, Running, Tls, routes, serve};
+use crate::ask::Asker;
 use crate::control::{
     Created, Ended, LinkReport, Progress, ReceiverProgress, ReceiverState, SitePlan, SiteReport,
     TransferState, TransferStatus, TreeProgress,
 };
-use crate::controller::connect::{Keys, Place};
 use crate::controller::core::view::Overview;
 use crate::controller::core::{Settings, scheme};
 use crate::controller::keys::generate;
@@ -358,14 +360,21 @@ fn certificates_say_who_may() {
     };
     let running = serve(Options { tls: Some(tls), ..House::options(dir.path()) }).unwrap();
     let port = running.listen.unwrap().port();
-    let place = |name: &str| {
-        let keys =
-            Keys { ca: at("ca.pem"), cert: at(&format!("{name}.pem")), key: at(&format!("{name}.key")) };
-        Place::parse(&format!("https://127.0.0.1:{port}"), Some(keys)).unwrap()
+    let long = Duration::from_secs(30);
+    let shown = |name: &str| Keys {
+        ca: at("ca.pem"),
+        cert: at(&format!("{name}.pem")),
+        key: at(&format!("{name}.key")),
+    };
+    let place = Controller::Https { host: "127.0.0.1".into(), port };
+    let ask_with = |keys: Keys, method: &str, path: &str, body: &Value| {
+        let body = (!body.is_null()).then(|| body.to_string());
+        let mut asker = Asker::new(place.clone(), Some(keys));
+        wait(long * 2, asker.ask(method, path, body.as_deref(), long))
     };
     let ask = |name: &str, method: &str, path: &str, body: &Value| {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        exchange(place(name).connect(Duration::from_secs(30)).unwrap(), method, path, &body)
+        let answer = ask_with(shown(name), method, path, body).unwrap();
+        (answer.status, answer.body)
     };
     let report = |to: &str| {
         json!({"session": 1, "links": [{"port": "p", "to": to, "capacity": 1000, "up": true}], "max_groups": 9,
@@ -389,28 +398,28 @@ fn certificates_say_who_may() {
     assert_eq!(ask("S", "POST", "/v1/transfers/1/progress", &progress).0, 200);
     assert_eq!(ask("operator", "DELETE", "/v1/transfers/1", &Value::Null).0, 200);
     // The controller's certificate is none for clients, another authority's is none at all, and without there is nothing.
-    let refused = |place: &Place| {
-        let Ok(mut stream) = place.connect(Duration::from_secs(30)) else { return };
-        let _ = stream.write_all(b"GET /v1/overview HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        let mut got = Vec::new();
-        let _ = stream.read_to_end(&mut got);
-        assert_eq!(String::from_utf8_lossy(&got), "");
+    let refused = |keys: Keys| {
+        let why = ask_with(keys, "GET", "/v1/overview", &Value::Null).unwrap_err();
+        assert_ne!(why.kind(), std::io::ErrorKind::TimedOut, "{why}");
+        why.to_string()
     };
-    refused(&place("controller"));
+    assert_eq!(ask("operator", "GET", "/v1/overview", &Value::Null).0, 200);
+    refused(shown("controller"));
     let other = dir.path().join("other");
     generate(&other, &["127.0.0.1".into()], &["S".into()]).unwrap();
-    let foreign = Keys { ca: at("ca.pem"), cert: other.join("S.pem"), key: other.join("S.key") };
-    refused(&Place::Https { host: "127.0.0.1".into(), port, keys: foreign });
+    refused(Keys { ca: at("ca.pem"), cert: other.join("S.pem"), key: other.join("S.key") });
+    let nothing = Keys { cert: at("none.pem"), ..shown("S") };
+    let why = refused(nothing);
+    assert!(why.contains("none.pem"), "{why}");
     let mut plain = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let _ = plain.write_all(b"GET /v1/overview HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let mut got = Vec::new();
     let _ = plain.read_to_end(&mut got);
     assert!(!String::from_utf8_lossy(&got).contains("200 OK"));
     // A client trusts no server of another authority.
-    let trusting = Keys { ca: other.join("ca.pem"), cert: at("S.pem"), key: at("S.key") };
-    let place = Place::Https { host: "127.0.0.1".into(), port, keys: trusting };
-    let mut stream = place.connect(Duration::from_secs(30)).unwrap();
-    assert!(stream.write_all(b"GET / HTTP/1.1\r\n\r\n").and_then(|()| stream.flush()).is_err());
+    let trusting = Keys { ca: other.join("ca.pem"), ..shown("S") };
+    let why = refused(trusting);
+    assert!(why.contains("invalid peer certificate"), "{why}");
 }
 
 #[test]

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use valecast_config::{Config, Controller, Mac, StaticEntry};
 use valecast_ring::client::{AttachOptions, Link, Port, RxRing, TxRing};
+use valecast_switch::api::client::ask;
 use valecast_switch::daemon::Daemon;
 use valecast_switch::switch::Edit;
 
-use super::ask::Asker;
 use super::*;
 use crate::address::{receiver_address, sender_address, tree_address};
 use crate::control::{Incoming, IncomingTree, Place, RECEIVE_PORT, SiteInfo, SitePlan, TreeHere, TreeLimit};
@@ -74,12 +74,9 @@ impl Rig {
 
     /// Asks a site's socket.
     fn ask(&self, site: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut asker = Asker::new(Controller::Unix(socket(&self.run_dir(), site)), None);
-        let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
-        let method = hyper::Method::from_bytes(method.as_bytes()).unwrap();
-        let (status, body) = runtime.block_on(asker.ask(method, path, body, LONG)).unwrap();
-        (status.as_u16(), serde_json::from_slice(&body).unwrap())
+        let body = (!body.is_null()).then(|| body.to_string());
+        let answer = ask(&socket(&self.run_dir(), site), method, path, body.as_deref()).unwrap();
+        (answer.status, serde_json::from_str(&answer.body).unwrap())
     }
 
     fn get<T: serde::de::DeserializeOwned>(&self, site: &str, path: &str) -> T {
