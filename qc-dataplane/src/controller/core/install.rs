@@ -184,6 +184,12 @@ impl Core {
         if t.state.is_over() || t.state == TransferState::Stalled {
             return;
         }
+        // What the rest of a batch waited for may have been taken away.
+        let is_there = |n: &u32| self.trees.get(n).is_some_and(|o| !o.in_force && o.pending.is_empty());
+        for there in t.trees.iter().copied().filter(is_there).collect::<Vec<_>>() {
+            self.arrived(there, now);
+        }
+        let Some(t) = self.transfers.get_mut(&id) else { return };
         let trees = || t.trees.iter().filter_map(|n| self.trees.get(n));
         let state = if trees().any(|tree| tree.in_force) {
             TransferState::Running

@@ -97,6 +97,21 @@ fn a_site_that_does_not_answer_is_not_waited_for_for_ever() {
     assert_eq!(served, ["t3", "t4"]);
 }
 
+/// One of a batch is everywhere; the other is withdrawn before it is.
+#[test]
+fn what_is_left_of_a_batch_comes_into_force() {
+    let mut w = World::fig1();
+    let id = w.submit("S", &ALL, GB);
+    let others: Vec<String> = w.names().into_iter().filter(|n| n != "y").collect();
+    others.iter().chain(&others).for_each(|name| w.sync(name));
+    assert_eq!((w.state(id), w.core.trees().len()), (State::Planning, 2));
+    w.cut.insert(("x".into(), "y".into()));
+    others.iter().for_each(|name| w.sync(name));
+    let trees = w.core.status(id).unwrap().trees;
+    assert_eq!((w.state(id), trees.len()), (State::Running, 1));
+    assert_eq!(trees[0].receivers, ["t3", "t4"]);
+}
+
 /// Two ways of 100 Mbit/s from S to t and u.
 fn two_ways() -> World {
     let ways = [
