@@ -113,17 +113,26 @@ impl Planner {
         volume: f64,
     ) -> Result<Plan, BadRequest> {
         self.check(load, from, receivers, volume)?;
-        let plan = self.partitions(load, from, receivers, volume);
+        self.partitions(load, from, receivers, volume).map_err(|e| self.said(e))
+    }
+
+    pub(super) fn said(&self, e: NoTree) -> BadRequest {
         let name = |n: Node| self.graph.name(n).to_owned();
-        plan.map_err(|e| match e {
+        match e {
             NoTree::Unreachable { root, node } => {
                 BadRequest::Unreachable { from: name(root), to: name(node) }
             }
             e => BadRequest::Tree(e),
-        })
+        }
     }
 
-    fn check(&self, load: &Load, from: Node, receivers: &[Node], volume: f64) -> Result<(), BadRequest> {
+    pub(super) fn check(
+        &self,
+        load: &Load,
+        from: Node,
+        receivers: &[Node],
+        volume: f64,
+    ) -> Result<(), BadRequest> {
         if !(volume > 0.0 && volume <= MOST_VOLUME) {
             return Err(BadRequest::Volume(volume));
         }

@@ -90,6 +90,34 @@ fn when_the_link_of_one_is_cut_the_other_carries_the_rest() {
     assert!(by > 0.6, "the other carried {by:.3} of it");
 }
 
+/// The partition has two trees again, one of them the one that was left.
+#[test]
+fn when_the_link_comes_back_so_does_a_second_tree() {
+    let way = Way::begin(96_000_000);
+    let trees = way.trees();
+    wait_for("a tenth of it", || (way.sites.have("t1") >= way.bytes / 10).then_some(()));
+    let (gone, left) = (first(&trees[0]), trees[1]["tree"].clone());
+    let now = || {
+        let transfer = way.sites.transfers().into_iter().next()?;
+        transfer["trees"].as_array().cloned()
+    };
+    way.sites.cut("S", &gone);
+    wait_for("one tree to be left", || (now()?.len() == 1).then_some(()));
+    way.sites.mend("S", &gone);
+    let both = wait_for("two trees again", || now().filter(|trees| trees.len() == 2));
+    assert_eq!(both[0]["tree"], left, "{both:#?}");
+    assert!(both.iter().all(|t| t["partition"] == trees[0]["partition"]), "{both:#?}");
+    assert_eq!(first(&both[1]), gone);
+    let before = way.sites.sent("S", &format!("to-{gone}"));
+    let sites = way.sites.transfers();
+    assert_eq!(sites.len(), 1, "{sites:#?}");
+    let port = format!("to-{gone}");
+    wait_for("the new tree to carry some", || {
+        (way.sites.sent("S", &port) > before + 1_000_000).then_some(())
+    });
+    way.ends();
+}
+
 /// A receiver that is killed goes on where it was, by both trees.
 #[test]
 fn a_receiver_of_two_trees_is_killed_and_comes_back() {

@@ -14,6 +14,18 @@ const AVOID: u64 = 10_000;
 const LONGEST_PAUSE: u64 = 30_000;
 /// The last number that trees have; addresses with higher ones are for probes of links.
 const LAST_TREE: u32 = MOST_TREES - 256;
+
+/// Trees of one partition that are to be installed.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// The partition, if others carry it already.
+    pub number: Option<u16>,
+    /// Its receivers.
+    pub receivers: Vec<String>,
+    /// The links of each tree.
+    pub trees: Vec<Vec<Hop>>,
+}
+
 impl Core {
     /// A number that no tree has.
     fn number(&mut self) -> Option<u32> {
@@ -27,21 +39,23 @@ impl Core {
         None
     }
 
-    /// Puts trees into plans: for each partition its receivers, and the links of each of its trees.
+    /// Puts trees into plans.
     pub(super) fn install(
         &mut self,
         id: u64,
-        partitions: Vec<(Vec<String>, Vec<Vec<Hop>>)>,
+        parts: Vec<Part>,
         residual: u64,
         now: Now,
     ) -> Result<(), String> {
         let batch = self.numbers.batch;
         self.numbers.batch += 1;
         let mut numbers = Vec::new();
-        for (receivers, trees) in partitions {
+        for Part { number, receivers, trees } in parts {
             let Some(t) = self.transfers.get_mut(&id) else { return Ok(()) };
-            let partition = t.next_partition;
-            t.next_partition = t.next_partition.wrapping_add(1);
+            let partition = number.unwrap_or(t.next_partition);
+            if number.is_none() {
+                t.next_partition = t.next_partition.wrapping_add(1);
+            }
             for hops in trees {
                 let number = self.number().ok_or("all numbers of trees are taken")?;
                 let Some(t) = self.transfers.get_mut(&id) else { return Ok(()) };
@@ -81,10 +95,6 @@ impl Core {
         }
         for number in numbers {
             self.await_sites(number);
-        }
-        if let Some(t) = self.transfers.get_mut(&id) {
-            t.why = None;
-            t.blocked = None;
         }
         self.settle(id, now);
         self.save(id);
@@ -137,9 +147,15 @@ impl Core {
             (t.blocked, t.ready) = (None, None);
             if t.trees.is_empty() {
                 self.live.remove(&tree.transfer);
+                self.thin.remove(&tree.transfer);
             }
+            let is_beside = |n: &u32| self.trees.get(n).is_some_and(|o| o.partition == tree.partition);
+            let is_thin = t.trees.iter().any(is_beside);
             if !t.state.is_over() && t.state != TransferState::Stalled {
                 self.wanting.insert(tree.transfer);
+            }
+            if is_thin {
+                self.is_thin(tree.transfer);
             }
         }
         self.touch(tree.transfer);

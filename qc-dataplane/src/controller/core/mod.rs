@@ -3,7 +3,7 @@
 //!
 //! - [`site`]: what a site said and what it is to have; [`network`]: the graph that sites' links make
 //! - [`transfer`]: what was asked for; `events` is what sites and senders say and what becomes of it
-//! - `pump`: what waits is planned; [`planning`]: trees that switches have room for; `install` puts them into plans and takes
+//! - `pump`: what waits is planned, `thin`: and what lost a tree gets another; [`planning`]: trees that switches have room for; `install` puts them into plans and takes
 //!   them out, all or none
 //! - [`rates`]: how fast each tree may send; `tick` is what time brings: silence, deadlines, the next timeslot; `quiet` gives
 //!   up transfers that nobody sends
@@ -26,6 +26,7 @@ pub mod rates;
 pub mod record;
 mod restore;
 pub mod site;
+mod thin;
 mod tick;
 pub mod transfer;
 pub mod tree;
@@ -156,6 +157,10 @@ pub struct Core {
     trees: BTreeMap<u32, Installed>,
     /// Transfers with receivers that no tree serves.
     wanting: BTreeSet<u64>,
+    /// Transfers with partitions that have fewer trees than they had.
+    thin: BTreeMap<u64, thin::Looked>,
+    /// When they are looked at next.
+    thin_at: u64,
     /// Transfers with trees.
     live: BTreeSet<u64>,
     /// Transfers that are over, the first that was first.
@@ -196,6 +201,8 @@ impl Core {
             requests: HashMap::new(),
             trees: BTreeMap::new(),
             wanting: BTreeSet::new(),
+            thin: BTreeMap::new(),
+            thin_at: now.ms,
             live: BTreeSet::new(),
             over: std::collections::VecDeque::new(),
             epoch: 0,

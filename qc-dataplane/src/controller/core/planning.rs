@@ -139,6 +139,27 @@ pub fn plan(
     Ok((network.clone(), planned))
 }
 
+/// Further trees for a partition that has some: as the scheme says, as far as switches have room for them.
+///
+/// # Errors
+/// Why there can be none.
+pub fn more(
+    network: &Network,
+    planner: &mut Planner,
+    sites: &BTreeMap<String, Site>,
+    load: &Load,
+    request: Request<'_>,
+    trees: &[Installed],
+) -> Result<Vec<Tree>, String> {
+    let (from, to) = nodes(network, request)?;
+    let there: Vec<Tree> =
+        trees.iter().map(|tree| Tree { root: from, links: network.links_of(tree) }).collect();
+    let more = planner.more(load, &to, &there, request.volume).map_err(|e| said(&e))?;
+    let mut room = Room { sites, taken: BTreeMap::new() };
+    let fits = |tree: &Tree| room.take(&draft(network, request.from, request.to, tree)).is_ok();
+    Ok(more.into_iter().filter(fits).collect())
+}
+
 /// Why an attempt failed.
 enum Full {
     /// These have no room.

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::install::Part;
+use super::network::Network;
 use super::planning::{self, Request};
 use super::transfer::Transfer;
 use super::tree::Installed;
-use super::{Core, Now, scheme};
+use super::{Core, Now};
 use crate::control::{ReceiverState, TransferState};
-use crate::plan::Planner;
+use crate::plan::{Planner, Scheme};
 use crate::tree::Tree;
 
 /// How long receivers have to keep coming for others to wait for them, in milliseconds.
@@ -16,8 +18,13 @@ const GATHER: u64 = 1_000;
 const PASS: (usize, usize) = (256, 8);
 
 impl Core {
-    /// Plans what waits, as far as one pass goes.
+    /// Plans what waits, and what lacks trees, as far as one pass goes.
     pub(super) fn pump(&mut self, now: Now) {
+        self.plan_waiting(now);
+        self.replenish(now);
+    }
+
+    fn plan_waiting(&mut self, now: Now) {
         let (mut planned, mut failed) = (0, 0);
         let after = self.wanting.range(self.cursor..).copied();
         let order: Vec<u64> = after.chain(self.wanting.range(..self.cursor).copied()).collect();
@@ -74,7 +81,7 @@ impl Core {
     }
 
     /// Why a site cannot take part now.
-    fn absent(&self, name: &str, now: Now) -> Option<String> {
+    pub(super) fn absent(&self, name: &str, now: Now) -> Option<String> {
         match self.sites.get(name) {
             None => Some(format!("site {name} has not reported yet")),
             Some(s) if s.session.is_none() && !s.down => {
@@ -99,7 +106,7 @@ impl Core {
         if let Some(why) = self.absent(&t.from, now) {
             return Err((format!("the sender: {why}"), None));
         }
-        let (from, wish, patience) = (t.from.clone(), t.scheme.clone(), t.patience);
+        let (from, scheme, patience) = (t.from.clone(), self.scheme_of(t), t.patience);
         let network = self.usable(now).ok_or_else(|| ("there is no network".to_owned(), None))?;
         let reach = network.graph.find(&from).map(|n| network.reach(n)).unwrap_or_default();
         let mut missing = Vec::new();
@@ -139,11 +146,7 @@ impl Core {
         let left = t.open().filter(|r| to.contains(&r.site)).map(|r| t.bytes.saturating_sub(r.have)).max();
         let left = left.unwrap_or(t.bytes);
         let volume = t.volume(left);
-        let scheme = wish.as_deref().and_then(scheme).unwrap_or_else(|| self.settings.scheme.clone());
-        let mut planner = self
-            .planners
-            .remove(&scheme.name)
-            .unwrap_or_else(|| Planner::new(&network.graph, scheme.clone()));
+        let mut planner = self.planner(&network, scheme);
         let request = Request { from: &from, to: &to, volume };
         let planned = planning::plan(
             &network,
@@ -153,17 +156,26 @@ impl Core {
             request,
             |avoid| self.network_without(now, avoid),
         );
-        self.planners.insert(scheme.name.clone(), planner);
+        self.planners.insert(planner.scheme().name.clone(), planner);
         let (network, planned) = planned.map_err(|why| (why, None))?;
         let hops = |trees: Vec<Tree>| trees.iter().map(|t| network.hops_of(t)).collect();
-        let partitions = planned.into_iter().map(|(receivers, trees)| (receivers, hops(trees))).collect();
-        self.install(id, partitions, left, now).map_err(|why| (why, None))?;
+        let part = |(receivers, trees)| Part { number: None, receivers, trees: hops(trees) };
+        let parts = planned.into_iter().map(part).collect();
+        if let Some(t) = self.transfers.get_mut(&id) {
+            (t.why, t.blocked) = (None, None);
+        }
+        self.install(id, parts, left, now).map_err(|why| (why, None))?;
         if missing.is_empty() {
             self.wanting.remove(&id);
         } else if let Some(t) = self.transfers.get_mut(&id) {
             (t.blocked, t.why) = (Some(self.epoch), Some(missed));
         }
         Ok(())
+    }
+
+    /// The planner of a scheme, to be given back to `planners`.
+    pub(super) fn planner(&mut self, network: &Network, scheme: Scheme) -> Planner {
+        self.planners.remove(&scheme.name).unwrap_or_else(|| Planner::new(&network.graph, scheme))
     }
 
     /// Until when more receivers may come before those that are there start. After a failure nobody is waited for.

@@ -56,6 +56,10 @@ impl Core {
         }
         for id in self.live.clone() {
             self.settle(id, now);
+            // Which of them had more trees is not written down.
+            if self.transfers.get(&id).is_some_and(|t| self.scheme_of(t).parallel > 1) {
+                self.is_thin(id);
+            }
         }
         self.rates_due = true;
         self.share_out(now);

@@ -1,6 +1,7 @@
 //! One transfer that arrives: its receiver, and its disk.
 
 use std::path::PathBuf;
+use std::sync::mpsc::{Receiver as Heard, Sender as Tell, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -62,6 +63,8 @@ pub struct Worker {
     inbox: Arc<Inbox>,
     view: Arc<Mutex<View>>,
     station: Arc<Shared>,
+    /// The places on its trees, when they are others than before.
+    moved: Tell<Vec<Place>>,
     thread: Option<JoinHandle<()>>,
     told: bool,
 }
@@ -98,30 +101,36 @@ impl Worker {
             station.expect(t.tree, t.receiver, inbox.clone());
         }
         let (frames, shown, port) = (inbox.clone(), view.clone(), station.clone());
+        let (moved, places) = channel();
         let thread = std::thread::Builder::new()
             .name(format!("qc-recv-{}", tree.tree))
             .spawn(move || {
                 // Its journal is locked until it has ended.
                 drop(before);
-                run(options, &frames, &shown, &port);
+                run(options, &frames, &shown, &port, &places);
             })
             .map_err(EndpointError::system("no thread"))?;
-        Ok(Self { tree, trees, inbox, view, station: station.clone(), thread: Some(thread), told: false })
+        let station = station.clone();
+        Ok(Self { tree, trees, inbox, view, station, moved, thread: Some(thread), told: false })
     }
 
-    /// Whether it can go on with `trees` and no others: there may be fewer than before, but none that is new.
+    /// Goes on with `trees` and no others, if they carry the partition that it is at; else it does nothing.
     pub(super) fn keeps(&mut self, trees: &[IncomingTree]) -> bool {
-        let keeps = trees.iter().all(|t| self.trees.contains(t));
-        if keeps {
-            self.trees.retain(|t| {
-                let stays = trees.contains(t);
-                if !stays {
-                    self.station.refuse(t.tree);
-                }
-                stays
-            });
+        if trees.iter().any(|t| !is_beside(&self.tree, t)) {
+            return false;
         }
-        keeps
+        if trees != self.trees {
+            // Before frames come by them. It hears this until it is closed.
+            let _ = self.moved.send(trees.iter().map(place).collect());
+            for gone in self.trees.iter().filter(|t| !trees.contains(t)) {
+                self.station.refuse(gone.tree);
+            }
+            for new in trees.iter().filter(|t| !self.trees.contains(t)) {
+                self.station.expect(new.tree, new.receiver, self.inbox.clone());
+            }
+            self.trees = trees.to_vec();
+        }
+        true
     }
 
     /// The trees by which it comes.
@@ -163,6 +172,12 @@ impl Drop for Worker {
     }
 }
 
+/// Whether two trees carry the same.
+fn is_beside(one: &IncomingTree, other: &IncomingTree) -> bool {
+    let same = IncomingTree { tree: one.tree, receiver: one.receiver, ..other.clone() };
+    same == *one
+}
+
 fn place(tree: &IncomingTree) -> Place {
     Place {
         sender: sender_address(tree.tree),
@@ -171,7 +186,13 @@ fn place(tree: &IncomingTree) -> Place {
     }
 }
 
-fn run(options: ReceiverOptions, inbox: &Inbox, view: &Mutex<View>, port: &Shared) {
+fn run(
+    options: ReceiverOptions,
+    inbox: &Inbox,
+    view: &Mutex<View>,
+    port: &Shared,
+    moved: &Heard<Vec<Place>>,
+) {
     let clock = Clock::default();
     let mut receiver = Receiver::new(options);
     let mut batch = Batch::default();
@@ -179,6 +200,7 @@ fn run(options: ReceiverOptions, inbox: &Inbox, view: &Mutex<View>, port: &Share
     loop {
         let wait = receiver.wakes().map_or(LOOK, |at| clock.until(at).min(LOOK));
         let open = inbox.take(&mut batch, wait);
+        moved.try_iter().for_each(|places| receiver.sit(&places));
         for (n, frame) in batch.frames().enumerate() {
             // What is wrong with it is counted there.
             let _ = receiver.receive(clock.now(), frame);

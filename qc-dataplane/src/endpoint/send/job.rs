@@ -65,7 +65,7 @@ pub struct Job {
     session: u64,
     cancel: Arc<AtomicBool>,
     hash: Arc<OnceLock<[u8; 32]>>,
-    /// Partitions that several trees lead to.
+    /// What is whose of a partition that several trees lead to.
     shares: BTreeMap<u16, Arc<Shares>>,
     socket: Option<PathBuf>,
     trees: BTreeMap<u32, TreeSender>,
@@ -222,11 +222,9 @@ impl Job {
         }
         self.shares.retain(|partition, _| wanted.iter().any(|t| t.partition == *partition));
         for tree in wanted {
-            // One that is left alone goes on with what it has of the partition, and takes the rest.
-            if wanted.iter().any(|t| t.partition == tree.partition && t.tree != tree.tree) {
-                let new = || Arc::new(Shares::new(&self.parcel.shape));
-                self.shares.entry(tree.partition).or_insert_with(new);
-            }
+            // Also of one that is alone: others may come later, and it shares with them what is left then.
+            let new = || Arc::new(Shares::new(&self.parcel.shape));
+            self.shares.entry(tree.partition).or_insert_with(new);
             self.keep(tree, tell)?;
         }
         Ok(())

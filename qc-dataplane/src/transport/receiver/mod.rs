@@ -77,6 +77,16 @@ impl Receiver {
         }
     }
 
+    /// Listens to the senders of these trees and no others: to those that it listens to already as before.
+    pub fn sit(&mut self, places: &[Place]) {
+        self.seats.retain(|s| places.contains(&s.place));
+        for place in places {
+            if !self.seats.iter().any(|s| s.place == *place) {
+                self.seats.push(Seat::new(*place));
+            }
+        }
+    }
+
     /// Takes a frame. What the disk refuses is not an error here: it becomes [`State::Failed`].
     ///
     /// # Errors

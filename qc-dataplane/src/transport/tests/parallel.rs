@@ -201,6 +201,35 @@ fn when_a_tree_goes_the_other_carries_the_rest() {
     }
 }
 
+/// The tree that was left goes on; another comes, and takes its share of what is lacking then.
+#[test]
+fn a_tree_that_comes_later_takes_its_share() {
+    for (seed, alone) in [(12, true), (13, false)] {
+        let dir = temporary();
+        let mut w = Ways::new(dir.path(), 12_000_000, &[20, 20], None, seed);
+        let late = w.ways[1].sender.take().unwrap();
+        if alone {
+            w.receivers.iter_mut().enumerate().for_each(|(n, r)| r.sit(&places(1, n as u32)));
+        }
+        w.steps(100);
+        let have = w.have();
+        assert!(have > 0 && have < w.all() / 2, "{have}");
+        w.ways[1].sender = Some(late);
+        w.receivers.iter_mut().enumerate().for_each(|(n, r)| r.sit(&places(2, n as u32)));
+        w.run(5_000);
+        assert!(w.all_verified() && w.receivers.iter().all(Receiver::is_ended));
+        check(dir.path(), 3, &w.bytes);
+        let chunks = w.chunks();
+        let twice = chunks.iter().sum::<u64>() - w.all();
+        let half = (w.all() - have) / 2;
+        assert!(chunks[1].abs_diff(half) < half / 5, "{chunks:?} of {}, {have} before", w.all());
+        assert!(twice < 400, "{twice} chunks twice");
+        // Who sits elsewhere does not listen to them any more.
+        w.receivers.iter_mut().enumerate().for_each(|(n, r)| r.sit(&places(2, n as u32)[1..]));
+        assert!(w.receivers.iter().all(Receiver::is_ended));
+    }
+}
+
 /// It is there, and nothing passes, of which nobody tells its sender: it goes on sending.
 #[test]
 fn a_tree_that_leads_nowhere_keeps_nothing_back() {

@@ -3,6 +3,7 @@
 mod quiet;
 mod random;
 mod rates;
+mod thin;
 
 use std::collections::BTreeSet;
 
