@@ -36,7 +36,8 @@ Ctrl-C pauses the transfer, and so does SIGTERM; it goes on where it was with --
 leaves it to the controller to find out. A file that was changed meanwhile is another transfer.
 
 Receivers that cannot be reached, or where nobody receives, are waited for. Once all others have ended, that goes on for
---patience; then the transfer ends without them. A controller that does not answer is asked again for as long, before the
+--patience; while no receiver has ended and nothing can be sent to any, for --missing-after; then the transfer ends without
+them, and says who lacks it and why (exit status 3, or 1 if nobody has it). A controller that does not answer is asked again for as long, before the
 transfer has a number; after that, all that is installed goes on without it.
 
 With --serve, this process waits for transfers that are asked for elsewhere (`valecast qc submit`), of files below
@@ -72,6 +73,9 @@ pub struct SendArgs {
     /// How long to wait for the controller at first, and for receivers that cannot be reached, once all others have ended.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     patience: Duration,
+    /// How long to wait while nothing can be sent: nobody receives, or no link leads there; then all that lack it are missing.
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
+    missing_after: Duration,
     /// How long a receiver may be silent before the others end without it; it is taken up again if it comes back meanwhile.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     silence: Duration,
@@ -126,6 +130,13 @@ fn fec(text: &str) -> Result<Fec, String> {
 impl SendArgs {
     fn cut(&self) -> Cut {
         Cut { chunk: self.chunk, fec: self.fec.map(|f| (f.k, f.m)), lead: self.fec.map_or(0, |f| f.lead) }
+    }
+}
+
+impl SendArgs {
+    /// With the limits on what it waits for.
+    fn limits(&self, job: Job) -> Job {
+        job.patience(self.patience).missing_after(self.missing_after).silence(self.silence)
     }
 }
 
@@ -228,6 +239,7 @@ fn background(
     command.args(["qc", "send", "--wait", "--resume", &id.to_string()]);
     command.arg("--socket").arg(site.socket()).arg("--chunk").arg(args.chunk.to_string());
     command.arg("--patience").arg(format!("{}ms", args.patience.as_millis()));
+    command.arg("--missing-after").arg(format!("{}ms", args.missing_after.as_millis()));
     command.arg("--silence").arg(format!("{}ms", args.silence.as_millis()));
     if let Some(f) = args.fec {
         command.arg("--fec").arg(format!("{},{},{}", f.k, f.m, f.lead));
@@ -262,7 +274,7 @@ fn foreground(
 ) -> Result<u8, Failed> {
     let mut screen = Screen::new(args.json);
     screen.begin(id, &parcel);
-    let job = Job::new(site.clone(), id, parcel, stop)?.patience(args.patience).silence(args.silence);
+    let job = args.limits(Job::new(site.clone(), id, parcel, stop)?);
     let end = job.run(&mut |view| screen.show(view));
     screen.bars.clear();
     match end? {

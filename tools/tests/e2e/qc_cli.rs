@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::harness::qc::{Sites, Small, Terminal, assert_same, link, qc};
 use crate::harness::{need, wait_for, wait_long};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Far longer than anything here takes on any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -73,6 +73,31 @@ fn receivers_that_are_missing_are_waited_for_and_named() {
     assert_eq!((code, &end["exit"], &end["state"]), (1, &Value::from(1), &Value::from("partial")), "{said}");
     assert_eq!(end["receivers"][0]["why"], "a file of that name is there already");
     wait_for("the receiver to say why", || receiver.said().contains("is there already").then_some(()));
+    sites.daemon.stop();
+}
+
+/// Nobody receives anywhere: a script gets its answer.
+#[test]
+fn where_nobody_receives_the_transfer_ends_when_it_was_told_to() {
+    let sites = fork();
+    let file = sites.file("data", 10_000);
+    let send = sites.send("S", &file, "t1,t2", &["--missing-after", "2s", "--json"]);
+    let (code, said) = send.end(PATIENCE);
+    let end = event(&said, "end");
+    assert_eq!((code, &end["state"], &end["exit"]), (1, &json!("partial"), &json!(1)), "{said}");
+    let why = end["why"].as_str().expect("why");
+    for site in ["t1", "t2"] {
+        assert!(why.contains(&format!("{site} (nobody receives at {site}")), "{why}");
+    }
+    // In the background, too.
+    let (file, socket) = (file.display().to_string(), sites.socket("S").display().to_string());
+    let words = ["send", &file, "--to", "t1", "--missing-after", "1s", "--socket", &socket];
+    assert!(qc(&words).status.success(), "accepted");
+    wait_for("its end", || {
+        let all = sites.transfers();
+        (all.len() == 2 && all.iter().all(|t| t["state"] == "partial")).then_some(())
+    });
+    sites.assert_clean();
     sites.daemon.stop();
 }
 

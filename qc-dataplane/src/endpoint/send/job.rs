@@ -31,6 +31,8 @@ const TAKEN: u16 = 409;
 const PATIENCE: u32 = 60;
 /// How long a job waits for receivers that no tree serves, unless it is told otherwise.
 pub const WAIT_FOR_OTHERS: Duration = Duration::from_secs(60);
+/// How long a job waits where nothing can be sent to anybody, unless it is told otherwise.
+pub const MISSING_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long a receiver may be silent, unless it is told otherwise.
 pub const SILENCE: Duration = Duration::from_secs(60);
 /// How long a paused or failed sender tries to say so.
@@ -77,10 +79,14 @@ pub struct Job {
     trouble: Option<String>,
     /// How long receivers are waited for that no tree serves, once others have ended.
     patience: Duration,
+    /// How long all receivers are waited for.
+    missing_after: Duration,
     /// How long a receiver may be silent.
     silence: Duration,
-    /// Since when nothing is being sent.
+    /// Since when nothing is being sent, after others have ended.
     idle: Option<Instant>,
+    /// Since when nothing can be sent, since all who lack it are missing.
+    alone: Option<Instant>,
 }
 
 impl Job {
@@ -110,8 +116,10 @@ impl Job {
             before: SenderCounters::default(),
             trouble: None,
             patience: WAIT_FOR_OTHERS,
+            missing_after: MISSING_AFTER,
             silence: SILENCE,
             idle: None,
+            alone: None,
         })
     }
 
@@ -120,6 +128,14 @@ impl Job {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Waits so long while all receivers that lack it are missing, as the controller says, be it from the beginning or
+    /// later; then the transfer ends without them.
+    #[must_use]
+    pub fn missing_after(mut self, limit: Duration) -> Self {
+        self.missing_after = limit;
         self
     }
 
@@ -194,9 +210,12 @@ impl Job {
         let trees = self.tally.trees(&views, &self.parcel.shape);
         let all_done = self.trees.values().all(|t| t.view().end == Some(TreeEnd::Done));
         let idle = all_done && status.is_some_and(|s| self.tally.has_ended(s));
-        let since = idle.then(|| self.idle.unwrap_or_else(Instant::now));
-        self.idle = since;
-        let enough = since.is_some_and(|at| at.elapsed() >= self.patience);
+        self.idle = idle.then(|| self.idle.unwrap_or_else(Instant::now));
+        // Of a controller that does not answer nobody knows who is missing.
+        let alone = all_done && self.trouble.is_none() && status.is_some_and(TransferStatus::all_missing);
+        self.alone = alone.then(|| self.alone.unwrap_or_else(Instant::now));
+        let over = |since: Option<Instant>, limit| since.is_some_and(|at| at.elapsed() >= limit);
+        let enough = over(self.idle, self.patience) || over(self.alone, self.missing_after);
         let complete = idle && status.is_some_and(|s| self.tally.is_complete(s));
         let ended = match (complete, enough) {
             (true, _) => Some(Ended::Complete),

@@ -46,6 +46,15 @@ fn rank(state: ReceiverState) -> u8 {
     }
 }
 
+impl TransferStatus {
+    /// Whether of everybody who lacks it the controller says why nothing can be sent there.
+    pub(super) fn all_missing(&self) -> bool {
+        use ReceiverState::{Failed, Verified};
+        let mut open = self.receivers.iter().filter(|r| !matches!(r.state, Verified | Failed)).peekable();
+        open.peek().is_some() && open.all(|r| r.why.is_some())
+    }
+}
+
 impl Tally {
     /// Takes over how trees stand, and says it. A receiver that is on several of them stands as it does on the best.
     pub fn trees(&mut self, trees: &[(&TreeStatus, TreeView)], shape: &Shape) -> Vec<TreeProgress> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::EndpointError;
 use super::receive::desk::Desk;
@@ -240,6 +241,38 @@ fn a_sender_that_dies_before_it_has_told_anybody_is_asked_for_nothing() {
         desk.close();
     }
     assert!(!net.dir.path().join("r1/.valecast").exists(), "it is over, and something is left");
+}
+
+#[test]
+fn where_all_receivers_are_missing_the_sender_waits_no_longer_than_it_was_told() {
+    let net = Net::new("1Gbit/s");
+    let path = net.dir.path().join("f");
+    file(&path, 1_000, 6);
+    let parcel = Parcel::open(&path, Cut::default()).unwrap();
+    let site = net.site("s");
+    let id = site.create(&parcel.ask(vec!["r1".into(), "r2".into()], None).unwrap()).unwrap().id;
+    let say = |why: [Option<&str>; 2]| {
+        net.world.change(|state| {
+            let status = state.transfers.get_mut(&id).unwrap();
+            status.state = TransferState::Waiting;
+            for (r, why) in status.receivers.iter_mut().zip(why) {
+                r.why = why.map(str::to_owned);
+            }
+        });
+    };
+    // Of one of them nobody says that it is missing: something else is waited for.
+    say([Some("nobody receives at r1"), None]);
+    let job = Job::new(site, id, parcel, Arc::default()).unwrap().missing_after(Duration::ZERO);
+    let mut beats = 0;
+    let end = job.run(&mut |view| {
+        beats += 1;
+        if beats == 5 {
+            assert_eq!(view.status.state, TransferState::Waiting);
+            say([Some("nobody receives at r1"), Some("no link leads there")]);
+        }
+    });
+    let Ok(JobEnd::Over(status)) = end else { panic!("{end:?}") };
+    assert!(status.state == TransferState::Partial && beats > 5, "{status:?} after {beats} beats");
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn one(
     };
     tell("begun", None);
     let job = Job::new(site.clone(), id, parcel, stop);
-    let job = job.map(|job| job.patience(args.patience).silence(args.silence));
+    let job = job.map(|job| args.limits(job));
     match job.and_then(|job| job.run(&mut |_| {})) {
         Ok(JobEnd::Over(status)) => {
             let event =
