@@ -11,6 +11,8 @@ pub enum Part {
     Wan,
     /// One file through two switches without limits, to 1 to 32 receivers.
     Copies,
+    /// One file through two switches from a disk and to it, beside what the disk takes by itself.
+    Disk,
     /// 200 transfers over GEANT, beside what the simulator says.
     Geant,
     /// 10,000 small transfers, and 100 large ones at once.
@@ -38,7 +40,7 @@ pub struct Args {
     /// The sites that receive.
     #[arg(long, value_name = "SITE,..", value_delimiter = ',', default_values_t = ["t1", "t2", "t3", "t4"].map(str::to_owned))]
     pub to: Vec<String>,
-    /// The file; 100MB for the WAN, 256MB for copies.
+    /// The file; 100MB for the WAN, 256MB for copies, 1GB for the disk.
     #[arg(long, value_name = "SIZE")]
     pub size: Option<String>,
     /// Part geant: capacities are this part of GEANT's. Lower ones take longer, and a transfer's own tenth of a second
@@ -84,6 +86,9 @@ pub struct Args {
     /// Where files and sockets go: memory, so that no disk is measured.
     #[arg(long, value_name = "FOLDER", default_value = "/dev/shm")]
     pub folder: PathBuf,
+    /// Part disk: a folder on the disk that is measured, with room for three of the file.
+    #[arg(long, value_name = "FOLDER", default_value = "/var/tmp")]
+    pub disk: PathBuf,
     /// Leave folders and logs there.
     #[arg(long)]
     pub keep: bool,

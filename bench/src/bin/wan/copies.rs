@@ -66,7 +66,7 @@ pub fn all(
         for ((receivers, links), samples) in CELLS.iter().zip(&mut samples) {
             let folder = work.join(format!("copies-{round}-{receivers}"));
             let file = if links.is_some() { &part } else { &file };
-            let one = run(*receivers, *links, file, release, &folder, stop)?;
+            let one = run(*receivers, *links, file, &folder.join("in"), release, &folder, stop)?;
             eprintln!("round {round}: {receivers} receivers, links {links:?}: {one:?}");
             samples.push(one);
             std::fs::remove_dir_all(&folder)?;
@@ -79,11 +79,13 @@ pub fn all(
     Ok(rows.collect())
 }
 
-/// One cell once: Gbit/s, and seconds for a GB of the sender and of the switches.
-fn run(
+/// One cell once: Gbit/s, and seconds for a GB of the sender and of the switches. Files go to folders in `into`, all else to
+/// `work`.
+pub fn run(
     receivers: usize,
     links: Option<f64>,
     file: &Path,
+    into: &Path,
     release: &Path,
     work: &Path,
     stop: &StopFlag,
@@ -96,7 +98,7 @@ fn run(
     let mut open = Vec::new();
     let mut processes = Vec::new();
     for node in 2..2 + receivers as Node {
-        let folder = work.join(net.graph.name(node));
+        let folder = into.join(net.graph.name(node));
         std::fs::create_dir_all(&folder)?;
         processes.push(rig.endpoint(
             node,

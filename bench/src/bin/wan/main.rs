@@ -9,15 +9,16 @@
 //! - `rounds`: each has its turn in each round;
 //! - `figures`, `report/`: medians, and the table, the chart and the file made of them.
 //!
-//! Other parts, each with what it measures in its own file: `copies`, `geant`, `many`, `vxlan`; `fleet` sends many files, `usage` is what
+//! Other parts, each with what it measures in its own file: `copies`, `disk`, `geant`, `many`, `vxlan`; `fleet` sends many files, `usage` is what
 //! processes use, `frames` what frames add to a file.
 //!
-//! Everything that is written goes to a folder in memory. What a program writes is compared with what was sent, byte by
+//! Everything that is written goes to a folder in memory, but for part `disk`. What a program writes is compared with what was sent, byte by
 //! byte, after its time was taken.
 
 mod cli;
 mod contenders;
 mod copies;
+mod disk;
 mod figures;
 mod fleet;
 mod frames;
@@ -51,6 +52,7 @@ use report::Report;
 /// Files, if nothing else is said.
 const SENT: &str = "100MB";
 const COPIED: &str = "256MB";
+const STORED: &str = "1GB";
 
 fn main() -> ExitCode {
     match measure(&Args::parse()) {
@@ -88,6 +90,7 @@ fn measure(args: &Args) -> Result<(), Trouble> {
         let told = match part {
             Part::Wan => wan(args, &contenders, &work, &stop)?,
             Part::Copies => copied(args, release, &work, &stop)?,
+            Part::Disk => from_disk(args, release, &work, &stop)?,
             Part::Geant => over_geant(args, release, &work, &stop)?,
             Part::Many => very_many(args, release, &work, &stop)?,
             Part::Vxlan => tunnels(args, release, &work, &stop)?,
@@ -148,6 +151,12 @@ fn copied(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<T
     let text = copies::text(&rows, limit);
     let json = serde_json::json!({ "bytes": bytes, "copy_gbits": limit, "rows": rows });
     Ok(Told { part: "copies", markdown: text.clone(), text, json, ..Told::default() })
+}
+
+fn from_disk(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<Told, Trouble> {
+    let outcome = disk::run(size(args, STORED)?, args.rounds, &args.disk, release, work, stop)?;
+    let (text, json) = (disk::text(&outcome), serde_json::to_value(&outcome)?);
+    Ok(Told { part: "disk", markdown: text.clone(), text, json, ..Told::default() })
 }
 
 fn over_geant(args: &Args, release: &Path, work: &Path, stop: &StopFlag) -> Result<Told, Trouble> {
