@@ -30,9 +30,11 @@ mod guests_virtio;
 mod vm_bare;
 
 mod qc_cli;
+mod qc_clock;
 mod qc_controller;
 mod qc_demo;
 mod qc_faults;
+mod qc_forged;
 mod qc_hosts;
 mod qc_parallel;
 mod qc_plan;

@@ -13,6 +13,7 @@ mod load;
 mod netns;
 pub mod process;
 pub mod qc;
+pub mod transfer;
 
 use std::fs::OpenOptions;
 use std::io::Write;
