@@ -1,7 +1,9 @@
 //! One transfer, from its number to its end.
 //!
-//! The controller says on which trees to send; the job starts and stops their threads accordingly, and says each
+//! The controller says on which trees to send; the job starts and stops their threads accordingly (`trees`), and says each
 //! `BEAT` how far they are. While site or controller cannot be reached, the trees go on as they are.
+
+mod trees;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,20 +14,19 @@ use std::time::{Duration, Instant};
 
 use super::parcel::Parcel;
 use super::tally::Tally;
-use super::tree::{Common, TreeEnd, TreeSender};
-use crate::control::{Ended, Progress, ReceiverProgress, TransferState, TransferStatus, TreeStatus};
+use super::tree::{TreeEnd, TreeSender};
+use crate::control::{Ended, Progress, ReceiverProgress, TransferStatus};
 use crate::endpoint::EndpointError;
 use crate::endpoint::clock::random;
 use crate::endpoint::local::LocalSite;
 use crate::transport::sender::SenderCounters;
 use crate::transport::sender::shares::Shares;
+use trees::sum;
 
 /// From one message to the controller to the next.
 const BEAT: Duration = Duration::from_millis(250);
 /// What trees say within this time is one message.
 const TOGETHER: Duration = Duration::from_millis(5);
-/// After a port could not be opened, or went away.
-const AGAIN: Duration = Duration::from_millis(500);
 /// HTTP's status when another sender speaks for the transfer, and how many beats that may go on at first.
 const TAKEN: u16 = 409;
 const PATIENCE: u32 = 60;
@@ -226,78 +227,6 @@ impl Job {
         Progress { session: self.session, trees, verified, ended }
     }
 
-    /// Makes the trees be those of the status.
-    fn follow(
-        &mut self,
-        status: &TransferStatus,
-        tell: &std::sync::mpsc::Sender<()>,
-    ) -> Result<(), EndpointError> {
-        let wanted = if status.state == TransferState::Running { &status.trees[..] } else { &[] };
-        let is_wanted = |tree: u32| wanted.iter().any(|t| t.tree == tree);
-        self.rest.retain(|tree, _| is_wanted(*tree));
-        let gone: Vec<u32> = self.trees.keys().copied().filter(|t| !is_wanted(*t)).collect();
-        for tree in gone {
-            self.end(tree);
-        }
-        self.shares.retain(|partition, _| wanted.iter().any(|t| t.partition == *partition));
-        for tree in wanted {
-            // Also of one that is alone: others may come later, and it shares with them what is left then.
-            let new = || Arc::new(Shares::new(&self.parcel.shape));
-            self.shares.entry(tree.partition).or_insert_with(new);
-            self.keep(tree, tell)?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, tree: u32) {
-        if let Some(mut tree) = self.trees.remove(&tree) {
-            let view = tree.stop();
-            self.before = sum(self.before, view.counters);
-            self.tally.trees(&[(&tree.status, view)], &self.parcel.shape);
-        }
-    }
-
-    /// Starts a tree that is not there, tells its rate to one that is, and tries one again whose port was away.
-    fn keep(&mut self, status: &TreeStatus, tell: &std::sync::mpsc::Sender<()>) -> Result<(), EndpointError> {
-        if let Some(tree) = self.trees.get_mut(&status.tree) {
-            let Some(TreeEnd::Port(why)) = tree.view().end else {
-                tree.update(status.clone());
-                return Ok(());
-            };
-            self.trouble = Some(why);
-            self.end(status.tree);
-            self.rest.insert(status.tree, Instant::now() + AGAIN);
-        }
-        if self.rest.get(&status.tree).is_some_and(|at| Instant::now() < *at) {
-            return Ok(());
-        }
-        let socket = match &self.socket {
-            // Asked again after a failure: the site may have been started anew.
-            Some(socket) if !self.rest.contains_key(&status.tree) => socket.clone(),
-            _ => match self.site.info() {
-                Ok(info) => self.socket.insert(info.socket).clone(),
-                Err(e) if e.may_pass() => {
-                    self.trouble = Some(e.to_string());
-                    return Ok(());
-                }
-                Err(e) => return Err(e),
-            },
-        };
-        let common = Common {
-            path: self.parcel.path.clone(),
-            cut: self.parcel.cut,
-            transfer: self.id,
-            session: self.session,
-            socket,
-            hash: self.hash.clone(),
-            shares: self.shares.get(&status.partition).cloned(),
-            manifest: self.parcel.manifest,
-            silence: self.silence,
-        };
-        self.trees.insert(status.tree, TreeSender::start(common, status.clone(), tell.clone())?);
-        Ok(())
-    }
-
     /// Until the next beat. While nothing runs, the controller says at once when that changes.
     fn wait(&mut self, heard: &Heard<()>, status: Option<&mut TransferStatus>, complete: bool) {
         let until = Instant::now() + BEAT;
@@ -350,19 +279,5 @@ impl Job {
                 _ => break,
             }
         }
-    }
-}
-
-fn sum(a: SenderCounters, b: SenderCounters) -> SenderCounters {
-    SenderCounters {
-        chunks: a.chunks + b.chunks,
-        repairs: a.repairs + b.repairs,
-        unicast: a.unicast + b.unicast,
-        parity: a.parity + b.parity,
-        parts: a.parts + b.parts,
-        control: a.control + b.control,
-        reports: a.reports + b.reports,
-        stale: a.stale + b.stale,
-        rejected: a.rejected + b.rejected,
     }
 }
