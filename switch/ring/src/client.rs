@@ -529,7 +529,9 @@ impl RxRing {
             return;
         }
         let slot = self.head.wrapping_add(i) & self.mask;
-        self.end.view.prefetch_next_descs(slot, waiting - i);
+        if slot.is_multiple_of(SLOTS_PER_LINE) {
+            self.end.view.prefetch_next_descs(slot, 1, waiting - i);
+        }
         // A slot of this ring always has the same buffer, so its descriptor, which comes from another core, too, is not
         // waited for.
         self.end.view.prefetch_buf(self.first_buf + slot);

@@ -1,37 +1,20 @@
 //! The switch's side of the rings. Nothing that a client can write is trusted: each word is read once,
 //! checked, and used.
 
-use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::abi::SlotFlags;
 use crate::doorbell::{Call, Caller, Kick, bell};
-use crate::layout::{Layout, SLOTS_PER_LINE};
+use crate::layout::Layout;
 use crate::ledger::Ledger;
 use crate::notify::{self, Pairing};
-use crate::region::{Desc, Region, RegionError, RingView};
+use crate::region::{Region, RegionError, RingView};
 
-/// A slot that a client handed in, its fields read once.
-#[derive(Clone, Copy, Debug)]
-pub struct RawFrame {
-    /// Start of the buffer, valid for `len` bytes as long as the [`TxQueue`] lives. The client may write
-    /// there at any time: copy, then look at the copy.
-    pub data: NonNull<u8>,
-    /// Bytes in this slot.
-    pub len: u32,
-    /// The slot's flags.
-    pub flags: SlotFlags,
-}
+mod slots;
+mod writer;
 
-/// Why a slot was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BadSlot {
-    /// The buffer index lies outside the region.
-    Buffer,
-    /// The length exceeds the buffer.
-    Length,
-}
+pub use slots::{BadSlot, RawFrame, TxSlots};
+pub use writer::{RxWriter, Source};
 
 /// A client's transmit ring, seen from the switch. One worker owns it.
 #[derive(Debug)]
@@ -79,10 +62,7 @@ impl TxQueue {
     /// The pending slots, to look at.
     #[inline]
     pub fn slots(&self) -> TxSlots<'_> {
-        let (view, first, mask) = (self.view, self.hwcur, self.mask);
-        let pending = self.seen.wrapping_sub(first) & mask;
-        view.prefetch_first_descs(first, pending);
-        TxSlots { view, first, pending, first_buf: self.first_buf, mask, _queue: self }
+        TxSlots::new(self)
     }
 
     /// `n` pending slots are done with. The client hears of it at the next [`TxQueue::publish`], or now if that
@@ -145,46 +125,6 @@ impl TxQueue {
     }
 }
 
-/// The pending slots of a [`TxQueue`]. Everything is held by value: the compiler need not fear that a store
-/// elsewhere changes where the ring lies, and keeps it in registers.
-#[derive(Clone, Copy, Debug)]
-pub struct TxSlots<'q> {
-    view: RingView,
-    first: u32,
-    pending: u32,
-    first_buf: u32,
-    mask: u32,
-    _queue: &'q TxQueue,
-}
-
-impl TxSlots<'_> {
-    /// The `i`-th pending slot.
-    #[inline(always)]
-    pub fn frame(&self, i: u32) -> Result<RawFrame, BadSlot> {
-        let d = self.view.desc(self.first.wrapping_add(i) & self.mask);
-        let data = self.view.buf(d.buf_idx).ok_or(BadSlot::Buffer)?;
-        if u32::from(d.len) > self.view.max_len {
-            return Err(BadSlot::Length);
-        }
-        Ok(RawFrame { data, len: d.len.into(), flags: d.flags() })
-    }
-
-    /// Asks for the buffer of the `i`-th slot to be fetched.
-    #[inline(always)]
-    pub fn prefetch(&self, i: u32) {
-        let slot = self.first.wrapping_add(i) & self.mask;
-        self.view.prefetch_next_descs(slot, self.pending.saturating_sub(i));
-        self.view.prefetch_buf(self.view.desc(slot).buf_idx);
-    }
-
-    /// The same for the first slots of a burst, whose descriptors are still on their way from the client: of the buffer
-    /// that the slot began with, which is nearly always the one that it has.
-    #[inline(always)]
-    pub fn prefetch_early(&self, i: u32) {
-        self.view.prefetch_buf(self.first_buf + (self.first.wrapping_add(i) & self.mask));
-    }
-}
-
 /// How many slots a client wants before it is woken: its word, held to what can happen.
 #[inline]
 fn wake_slots(v: &RingView, mask: u32) -> u32 {
@@ -195,8 +135,11 @@ fn wake_slots(v: &RingView, mask: u32) -> u32 {
 #[derive(Debug)]
 pub struct RxQueue {
     _region: Arc<Region>,
-    ring: usize,
     view: RingView,
+    /// The buffer that slot 0 began with.
+    first_buf: u32,
+    /// The client has given slots other buffers than they began with.
+    swapped: AtomicBool,
     ledger: Ledger,
     kick: Arc<Kick>,
     caller: Caller,
@@ -246,14 +189,14 @@ impl RxQueue {
     /// To write reserved slots with.
     #[inline]
     pub fn writer(&self) -> RxWriter<'_> {
-        RxWriter { view: self.view, mask: self.view.nslots - 1, free_to: self.ledger.free_to(), queue: self }
+        RxWriter::new(self)
     }
 
+    /// A slot of the ring had to be put right.
     #[cold]
     #[inline(never)]
-    fn first_buf(&self, slot: u32) -> u32 {
+    fn count_reset(&self) {
         self.resets.fetch_add(1, Ordering::Relaxed);
-        self._region.layout().first_buf(self.ring, slot)
     }
 
     /// Commits written slots. [`RxQueue::wake`] wakes the client if it sleeps.
@@ -318,81 +261,6 @@ impl RxQueue {
     }
 }
 
-/// Writes slots of a [`RxQueue`]. By value, as [`TxSlots`].
-#[derive(Clone, Copy, Debug)]
-pub struct RxWriter<'q> {
-    view: RingView,
-    mask: u32,
-    free_to: u64,
-    queue: &'q RxQueue,
-}
-
-impl RxWriter<'_> {
-    /// Writes one slot at a reserved position: `head` bytes, then `tail_len` bytes from `tail`.
-    ///
-    /// # Safety
-    /// `head` and `tail` must be readable for `head_len` and `tail_len` bytes, the sum at most
-    /// [`RxQueue::max_len`], and `pos` reserved by the caller and not yet committed.
-    #[inline(always)]
-    pub unsafe fn write(
-        &self,
-        pos: u64,
-        head: *const u8,
-        head_len: usize,
-        tail: *const u8,
-        tail_len: usize,
-        flags: SlotFlags,
-    ) {
-        // SAFETY: the buffer has room for both, and the caller vouches for the sources. The regions of two ports are
-        // different mappings, and within one a client only harms itself, so overlap is met with `copy`, not
-        // `copy_nonoverlapping`, where it can happen (own buffers).
-        unsafe {
-            self.fill(pos, head_len + tail_len, flags, |to| {
-                crate::region::copy_head(head, to, head_len);
-                crate::region::copy_payload(tail, to.add(head_len), tail_len);
-            });
-        }
-    }
-
-    /// Has `f` write `len` bytes into one slot at a reserved position.
-    ///
-    /// # Safety
-    /// `len` must be at most [`RxQueue::max_len`], and `pos` reserved by the caller and not yet committed; `f` may write
-    /// that much where it is told to, and nothing else.
-    #[inline(always)]
-    pub unsafe fn fill(&self, pos: u64, len: usize, flags: SlotFlags, f: impl FnOnce(*mut u8)) {
-        debug_assert!(len <= self.view.max_len as usize);
-        let slot = pos as u32 & self.mask;
-        let mut idx = self.view.desc(slot).buf_idx;
-        if !self.view.has_buf(idx) {
-            // The client scribbled over its slot: give it the buffer it began with.
-            idx = self.queue.first_buf(slot);
-        }
-        let Some(buf) = self.view.buf(idx) else { return };
-        f(buf.as_ptr());
-        self.view.put_desc(slot, Desc { buf_idx: idx, len: len as u16, flags: flags.bits() });
-    }
-
-    /// Asks for the buffer of a position that will be written soon, in this burst or the next; unless the client may not
-    /// have read what is in it yet.
-    #[inline(always)]
-    pub fn prefetch(&self, pos: u64) {
-        if pos >= self.free_to {
-            return;
-        }
-        self.view.prefetch_buf_write(self.view.desc(pos as u32 & self.mask).buf_idx);
-    }
-
-    /// Asks for the slots of the line that begins at a position that will be written soon.
-    #[inline(always)]
-    pub fn prefetch_slots(&self, pos: u64) {
-        let slot = pos as u32 & self.mask;
-        if slot.is_multiple_of(SLOTS_PER_LINE) {
-            self.view.prefetch_desc_write(slot);
-        }
-    }
-}
-
 /// A new region with the switch's queues, and what goes to the client.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -449,7 +317,8 @@ impl Endpoint {
             } else {
                 let ledger = Ledger::new(p.slots, exclusive);
                 let pairing = Pairing::default();
-                rx.push(RxQueue { _region, ring, view, ledger, kick, caller, pairing, resets });
+                let (first_buf, swapped) = (layout.first_buf(ring, 0), AtomicBool::new(false));
+                rx.push(RxQueue { _region, view, first_buf, swapped, ledger, kick, caller, pairing, resets });
             }
         }
         Ok(Self { region, tx, rx, bells, resets, pairing: Pairing::default() })

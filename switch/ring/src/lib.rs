@@ -6,7 +6,7 @@
 //! - [`attach`]: the handshake that hands a client its region and doorbells (Unix `SOCK_SEQPACKET`).
 //! - [`abi`]: the layout both sides share: `netmap_if`, `netmap_ring`, `netmap_slot`, CSB entries.
 //! - [`layout`]: where each of these lies inside one region, from validated [`layout::RingParams`].
-//! - [`region`]: the sealed memfd and the only code that touches shared memory.
+//! - [`region`]: the sealed memfd and the only code that touches shared memory, by [`moves`].
 //! - [`host`]: the switch's side of the rings; trusts nothing that a client can write.
 //! - [`ledger`]: how several workers share one destination ring: claim, reserve, copy, commit, publish.
 //! - [`notify`]: sleep without losing a wake-up, the CSB protocol that every port kind uses.
@@ -22,10 +22,11 @@ pub mod doorbell;
 pub mod host;
 pub mod layout;
 pub mod ledger;
+pub mod moves;
 pub mod netmap;
 pub mod notify;
 pub mod region;
 mod sync;
 
 pub use abi::SlotFlags;
-pub use region::{copy_payload, prefetch, prefetch_write};
+pub use moves::{copy_payload, prefetch, prefetch_write};

@@ -20,10 +20,11 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::abi::{CsbAtok, CsbKtoa, FIRST_BUF, IfHeader, NI_PRIV_MEM, RingHeader, SlotFlags};
 use crate::layout::{Layout, SLOTS_PER_LINE};
+use crate::moves::{prefetch, prefetch_write};
 
-/// Seals that a client checks before it trusts a region.
 /// How many descriptors ahead are asked for.
 const DESCS_AHEAD: u32 = 32;
+/// Seals that a client checks before it trusts a region.
 const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
 
 /// Why a region could not be made or mapped.
@@ -212,7 +213,7 @@ impl Desc {
         Self { buf_idx: w as u32, len: (w >> 32) as u16, flags: (w >> 48) as u16 }
     }
     #[inline]
-    fn bits(self) -> u64 {
+    pub fn bits(self) -> u64 {
         u64::from(self.buf_idx) | u64::from(self.len) << 32 | u64::from(self.flags) << 48
     }
     pub fn flags(self) -> SlotFlags {
@@ -220,10 +221,33 @@ impl Desc {
     }
 }
 
+/// A slot as it lies in shared memory: its descriptor, and a word that netmap calls `ptr` and that is not looked at here.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct SlotWords {
+    desc: AtomicU64,
+    _ptr: AtomicU64,
+}
+
+const _: () = assert!(size_of::<SlotWords>() == size_of::<crate::abi::Slot>());
+
+impl SlotWords {
+    #[inline(always)]
+    pub fn desc(&self) -> Desc {
+        // ORDERING: Relaxed; ordered by the head or tail that published it.
+        Desc::from_bits(self.desc.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    pub fn put(&self, d: Desc) {
+        self.desc.store(d.bits(), Ordering::Relaxed);
+    }
+}
+
 /// Pointers into one ring of a [`Region`]; whoever holds one also holds the region's `Arc`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RingView {
-    slots: NonNull<AtomicU64>,
+    slots: NonNull<SlotWords>,
     atok: NonNull<AtomicU32>,
     ktoa: NonNull<AtomicU32>,
     bufs: NonNull<u8>,
@@ -259,23 +283,30 @@ impl RingView {
     csb_word!(ktoa_hwtail, ktoa, CsbKtoa, hwtail);
     csb_word!(ktoa_need_kick, ktoa, CsbKtoa, kern_need_kick);
 
-    #[inline]
-    fn slot(&self, slot: u32) -> &AtomicU64 {
+    #[inline(always)]
+    fn slot(&self, slot: u32) -> &SlotWords {
         debug_assert!(slot < self.nslots);
-        // SAFETY: callers mask `slot` to the ring; a slot is 16 aligned bytes and the first 8 are the
-        // descriptor, only ever accessed as an atomic.
-        unsafe { &*self.slots.as_ptr().add(slot as usize * 2) }
+        // SAFETY: callers mask `slot` to the ring; a slot is 16 aligned bytes, only ever accessed as atomics.
+        unsafe { self.slots.add(slot as usize).as_ref() }
+    }
+
+    /// Slots that lie side by side: those from `slot` on, at most `n` and not beyond the ring's end.
+    #[inline(always)]
+    pub fn side_by_side(&self, slot: u32, n: u32) -> &[SlotWords] {
+        let slot = slot & (self.nslots - 1);
+        let n = n.min(self.nslots - slot);
+        // SAFETY: as for `slot`; the ring has `nslots` of them.
+        unsafe { std::slice::from_raw_parts(self.slots.add(slot as usize).as_ptr(), n as usize) }
     }
 
     #[inline]
     pub fn desc(&self, slot: u32) -> Desc {
-        // ORDERING: Relaxed; ordered by the head or tail that published it.
-        Desc::from_bits(self.slot(slot).load(Ordering::Relaxed))
+        self.slot(slot).desc()
     }
 
     #[inline]
     pub fn put_desc(&self, slot: u32, d: Desc) {
-        self.slot(slot).store(d.bits(), Ordering::Relaxed);
+        self.slot(slot).put(d);
     }
 
     /// Whether there is a buffer `idx` that frames may use.
@@ -293,6 +324,21 @@ impl RingView {
         }
         // SAFETY: idx < nbufs, so the whole buffer lies inside the region.
         Some(unsafe { self.bufs.add(idx as usize * self.stride) })
+    }
+
+    /// The buffer that some slot began with: `idx` comes from [`Layout`].
+    #[inline(always)]
+    pub fn first_buf(&self, idx: u32) -> NonNull<u8> {
+        debug_assert!(self.has_buf(idx));
+        // SAFETY: callers pass what `Layout` says, which lies inside the region.
+        unsafe { self.bufs.add(idx as usize * self.stride) }
+    }
+
+    /// The buffer after another. Behind the last of all there is none: that address may be kept, and not used.
+    #[inline(always)]
+    pub fn next_buf(&self, buf: NonNull<u8>) -> NonNull<u8> {
+        // SAFETY: callers pass buffers of the region; its end is the furthest that this leads.
+        unsafe { buf.add(self.stride) }
     }
 
     /// Asks for the lines of a descriptor that will be read soon.
@@ -322,14 +368,15 @@ impl RingView {
         }
     }
 
-    /// The same for those after them, when it is `slot`'s turn, from which on there are `n`. Not beyond: there the other
-    /// side writes.
+    /// The same for those [`DESCS_AHEAD`] after the `n` from `first` on, when it is their turn. There are `pending` from `first`
+    /// on: beyond them the other side writes.
     #[inline(always)]
-    pub fn prefetch_next_descs(&self, slot: u32, n: u32) {
-        if slot.is_multiple_of(SLOTS_PER_LINE) && n > DESCS_AHEAD {
-            prefetch(
-                std::ptr::from_ref(self.slot(slot.wrapping_add(DESCS_AHEAD) & (self.nslots - 1))).cast(),
-            );
+    pub fn prefetch_next_descs(&self, first: u32, n: u32, pending: u32) {
+        let end = (n + DESCS_AHEAD).min(pending);
+        let mut i = DESCS_AHEAD;
+        while i < end {
+            prefetch(std::ptr::from_ref(self.slot(first.wrapping_add(i) & (self.nslots - 1))).cast());
+            i += SLOTS_PER_LINE;
         }
     }
 
@@ -338,103 +385,4 @@ impl RingView {
     pub fn prefetch_desc_write(&self, slot: u32) {
         prefetch_write(std::ptr::from_ref(self.slot(slot)).cast());
     }
-}
-
-/// Hints that the line at `p` will be read.
-#[inline]
-pub fn prefetch(p: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no effect on memory and never faults, whatever the address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
-}
-
-/// Hints that the line at `p` will be written. A line fetched for reading would have to be asked for again at the
-/// store, and stores leave a core in order: each would hold up all behind it.
-#[inline]
-pub fn prefetch_write(p: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no effect on memory and never faults, whatever the address. Compilers make a
-    // plain read of the intrinsic unless they are told of a newer CPU, hence the instruction itself.
-    unsafe {
-        std::arch::asm!("prefetchw [{}]", in(reg) p, options(nostack, preserves_flags, readonly));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
-}
-
-/// Copies `len` bytes of a frame. Sources and destinations are never the same buffer unless a client makes
-/// its own slots share one, which then only garbles its own frames: hence moves that tolerate overlap.
-///
-/// # Safety
-/// `src` must be readable and `dst` writable for `len` bytes.
-#[inline(always)]
-pub unsafe fn copy_payload(src: *const u8, dst: *mut u8, len: usize) {
-    // SAFETY: the caller vouches for both ranges; every branch stays inside `len` bytes.
-    unsafe {
-        match len {
-            0..=15 => std::ptr::copy(src, dst, len),
-            16..=32 => {
-                let (a, b) = (load(src), load(src.add(len - 16)));
-                store(dst, a);
-                store(dst.add(len - 16), b);
-            }
-            33..=64 => {
-                let (a, b) = (load(src), load(src.add(16)));
-                let (c, d) = (load(src.add(len - 32)), load(src.add(len - 16)));
-                store(dst, a);
-                store(dst.add(16), b);
-                store(dst.add(len - 32), c);
-                store(dst.add(len - 16), d);
-            }
-            _ => std::ptr::copy(src, dst, len),
-        }
-    }
-}
-
-/// Copies what comes before the payload: nearly always 16 bytes.
-///
-/// # Safety
-/// `src` must be readable and `dst` writable for `len` bytes, and they must not overlap.
-#[inline(always)]
-pub unsafe fn copy_head(src: *const u8, dst: *mut u8, len: usize) {
-    if len == size_of::<Block>() {
-        // SAFETY: the caller vouches for 16 bytes each.
-        unsafe { store(dst, load(src)) }
-    } else {
-        // SAFETY: the caller vouches for `len` bytes each.
-        unsafe { copy_odd(src, dst, len) }
-    }
-}
-
-/// Apart, lest the compiler makes one call of both branches.
-///
-/// # Safety
-/// As for [`copy_head`].
-#[cold]
-#[inline(never)]
-unsafe fn copy_odd(src: *const u8, dst: *mut u8, len: usize) {
-    // SAFETY: the caller vouches for `len` bytes each.
-    unsafe { std::ptr::copy_nonoverlapping(src, dst, len) }
-}
-
-/// What one register moves. As an array of words, blocks would travel by way of the stack.
-#[cfg(target_arch = "x86_64")]
-type Block = std::arch::x86_64::__m128i;
-#[cfg(not(target_arch = "x86_64"))]
-type Block = u128;
-
-#[inline(always)]
-unsafe fn load(p: *const u8) -> Block {
-    // SAFETY: the caller vouches for 16 bytes.
-    unsafe { p.cast::<Block>().read_unaligned() }
-}
-
-#[inline(always)]
-unsafe fn store(p: *mut u8, v: Block) {
-    // SAFETY: the caller vouches for 16 bytes.
-    unsafe { p.cast::<Block>().write_unaligned(v) }
 }

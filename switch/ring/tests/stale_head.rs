@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use valecast_ring::SlotFlags;
 use valecast_ring::client::Port;
-use valecast_ring::host::{Endpoint, RxQueue};
+use valecast_ring::host::{Endpoint, RxQueue, Source};
 use valecast_ring::layout::{Layout, RingParams};
 
 fn deliver(q: &RxQueue, next: &AtomicU64, stop: &AtomicBool, worker: u64) {
@@ -24,8 +24,9 @@ fn deliver(q: &RxQueue, next: &AtomicU64, stop: &AtomicBool, worker: u64) {
             f[..8].copy_from_slice(&worker.to_ne_bytes());
             f[8..16].copy_from_slice(&seq.to_ne_bytes());
             seq += 1;
+            let f = Source { head: f.as_ptr(), head_len: 16, tail: f[16..].as_ptr(), tail_len: 8 };
             // SAFETY: 24 readable bytes for a position that was reserved just above.
-            unsafe { q.writer().write(start + i, f.as_ptr(), 16, f[16..].as_ptr(), 8, SlotFlags::empty()) };
+            unsafe { q.writer().write(start + i, 1, SlotFlags::empty(), [f].into_iter()) };
         }
         q.commit(start, got);
     }

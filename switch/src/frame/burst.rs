@@ -145,11 +145,15 @@ impl Burst {
     /// How many frames from `from` on have this key. Only heads are compared: see [`Burst::is_odd`].
     #[inline]
     pub fn alike(&self, key: HeadKey, from: usize) -> usize {
-        self.heads[from..self.taken].iter().take_while(|h| HeadKey::of(h) == key).count()
+        let (heads, like) = (&self.heads[from..self.taken], key.like());
+        // Nearly always all are, or the first is not.
+        let all = heads.chunks_exact(8).take_while(|c| c.iter().fold(0, |d, h| d | like(h)) == 0).count() * 8;
+        all + heads[all..].iter().take_while(|h| like(h) == 0).count()
     }
 
-    /// Adds plain frames of one slot each, as many as `next` gives from its first on, at most `most`; how many.
-    /// This is the fast way in: whatever is special about a frame is left to [`Burst::push`].
+    /// Adds plain frames of one slot each, as many as `next` gives from its first on, at most `most`; how many. This is the
+    /// fast way in: whatever is special about a frame is left to [`Burst::push`]. What they begin with is read when
+    /// `next` has given all of them, so it should ask for that.
     ///
     /// # Safety
     /// As for [`Burst::push`], and frames must be at least [`HEAD`] bytes long.
@@ -163,12 +167,10 @@ impl Burst {
         let most = most.min(MAX_BURST - first);
         debug_assert!(self.frames.len() == first, "derived frames come after those taken");
         self.frames.reserve(most);
-        let (mut bytes, mut longest, mut n) = (0, self.longest, 0);
-        let room = self.frames.spare_capacity_mut().iter_mut().zip(&mut self.heads[first..first + most]);
-        for (frame, head) in room {
+        let mut n = 0;
+        let heads = &mut self.heads[first..first + most];
+        for (frame, head) in self.frames.spare_capacity_mut().iter_mut().zip(&*heads) {
             let Some((data, len)) = next(n) else { break };
-            // SAFETY: 16 bytes are readable; read once, by a copy that tolerates a racing writer.
-            *head = unsafe { data.cast::<[u8; HEAD]>().read_unaligned() };
             frame.write(Frame {
                 head: head.as_ptr(),
                 // SAFETY: inside the frame, or one past its end.
@@ -183,17 +185,24 @@ impl Burst {
                 steer: 0,
                 reject: None,
             });
-            bytes += len as u64;
-            longest = longest.max(len);
             n += 1;
         }
         self.taken = first + n as usize;
         // SAFETY: the `n` frames after those before were written just now.
         unsafe { self.frames.set_len(self.taken) };
-        self.bytes += bytes;
+        let (mut bytes, mut longest) = (0, 0);
+        for (frame, head) in self.frames[first..].iter().zip(heads) {
+            // SAFETY: the 16 bytes before the tail are readable; read once, by a copy that tolerates a racing writer.
+            *head = unsafe { frame.tail.sub(HEAD).cast::<[u8; HEAD]>().read_unaligned() };
+            bytes += u64::from(frame.tail_len);
+            longest = longest.max(frame.tail_len);
+        }
         self.slots += n;
-        self.longest = longest;
-        self.bound = self.bound.max(longest);
+        if n > 0 {
+            self.bytes += bytes + u64::from(n) * HEAD as u64;
+            self.longest = self.longest.max(longest as usize + HEAD);
+            self.bound = self.bound.max(longest as usize + HEAD);
+        }
         n
     }
 

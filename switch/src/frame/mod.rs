@@ -28,6 +28,9 @@ pub const HEAD: usize = 16;
 /// less than a third of the places that there are in its list, so that a source never finds none.
 pub const MAX_PIECES: usize = 18;
 
+/// What counts of a head without a tag.
+const UNTAGGED: u128 = u128::MAX >> 16;
+
 /// What makes frames alike: addresses, type and VLAN tag. The last two bytes of a head count only if they belong to
 /// a tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,8 +40,21 @@ impl HeadKey {
     #[inline(always)]
     fn of(head: &[u8; HEAD]) -> Self {
         let w = u128::from_le_bytes(*head);
-        let tagged = (w >> 96) as u16 == u16::from_le_bytes([0x81, 0]);
-        Self(if tagged { w } else { w & (u128::MAX >> 16) })
+        Self(if Self::is_tagged(w) { w } else { w & UNTAGGED })
+    }
+
+    /// In which bits, among those that count, a head differs from those with this key.
+    #[inline(always)]
+    fn like(self) -> impl Fn(&[u8; HEAD]) -> u128 {
+        let key = self.0;
+        // A head that has a tag, unlike this one, differs in its type.
+        let count = if Self::is_tagged(key) { u128::MAX } else { UNTAGGED };
+        move |head| (u128::from_le_bytes(*head) ^ key) & count
+    }
+
+    #[inline(always)]
+    fn is_tagged(head: u128) -> bool {
+        (head >> 96) as u16 == u16::from_le_bytes([0x81, 0])
     }
 }
 

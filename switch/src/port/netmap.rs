@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use valecast_config::NetmapPort;
 use valecast_ring::SlotFlags;
 
-use super::ring::{Extras, take_slots};
+use super::ring::{Each, Extras, take_slots};
 use super::{About, Caps, Egress, Ingress, OpenError, Opened, Tally};
 use crate::frame::{Burst, Entry};
 
@@ -39,7 +39,7 @@ impl Ingress for NetmapIngress {
         let slot =
             |i| ring.slot(i).map(|(p, len, flags)| (p.cast_const(), len, flags & SlotFlags::MORE_FRAG));
         // SAFETY: slots are this port's until `complete` gives them back, which ends the burst.
-        unsafe { take_slots(burst, pending, max, Extras::default(), slot, |_| (), |_| ()) };
+        unsafe { take_slots(burst, pending, max, Extras::default(), &Each(slot)) };
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {

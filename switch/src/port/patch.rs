@@ -6,13 +6,14 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use valecast_ring::SlotFlags;
 use valecast_ring::client::{Link, Port, RxRing};
 use valecast_ring::host::Endpoint;
 use valecast_ring::layout::{Layout, RingParams};
 
-use super::ring::{Extras, Special, take_slots};
+use super::ring::{Extras, SlotAt, Slots, Special, take_slots};
 use super::{Ingress, OpenError, Opened, os};
-use crate::frame::Burst;
+use crate::frame::{Burst, HEAD};
 use crate::switch::over_rings;
 
 /// What comes out of the other switch's end.
@@ -21,19 +22,28 @@ struct PatchIngress {
     _link: Link,
 }
 
+impl Slots for RxRing {
+    #[inline(always)]
+    fn slot(&self, i: u32) -> SlotAt {
+        let s = self.frame(i);
+        Some((s.data.as_ptr(), s.data.len(), s.flags))
+    }
+
+    #[inline(always)]
+    fn plain(&self, i: u32, _: u32, look: SlotFlags) -> impl Fn(u32) -> Option<(*const u8, usize)> {
+        move |k| {
+            self.prefetch(i + k);
+            let s = self.frame(i + k);
+            (s.data.len() >= HEAD && !s.flags.intersects(look)).then_some((s.data.as_ptr(), s.data.len()))
+        }
+    }
+}
+
 impl Ingress for PatchIngress {
     fn take(&mut self, burst: &mut Burst, max: usize, _now: u64) {
         let pending = self.rx.pending();
-        let rx = &self.rx;
-        let slot = |i| {
-            let s = rx.frame(i);
-            Some((s.data.as_ptr(), s.data.len(), s.flags))
-        };
         // SAFETY: slots are ours to read until `complete` gives them back, which ends the burst.
-        unsafe {
-            let prefetch = |i| rx.prefetch(i);
-            take_slots(burst, pending, max, Extras::default(), slot, prefetch, prefetch);
-        }
+        unsafe { take_slots(burst, pending, max, Extras::default(), &self.rx) };
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {

@@ -6,14 +6,19 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use valecast_ring::SlotFlags;
 use valecast_ring::abi::MAX_FRAGS;
-use valecast_ring::host::{RxQueue, RxWriter, TxQueue};
+use valecast_ring::host::{RxQueue, RxWriter, Source, TxQueue, TxSlots};
 
 use super::{Caps, Egress, Ingress, Tally};
 use crate::counters::Cause;
 use crate::frame::{Burst, Entry, Frame, HEAD, MAX_BURST, VnetHdr};
 
-/// How far ahead buffers are asked for.
-const AHEAD: u32 = 8;
+/// Slots whose buffers are asked for before their descriptors have come.
+const EARLY: u32 = 8;
+/// Frames whose first bytes are asked for together: few enough for the first-level cache, and enough for the first of
+/// them to have come when the last was asked for.
+const BLOCK: usize = 64;
+/// Frames that are written between two looks ahead.
+const WRITTEN: usize = 32;
 /// Flags of slots that need a look of their own.
 const SPECIAL: SlotFlags = SlotFlags::MORE_FRAG.union(SlotFlags::NO_LEARN);
 /// Longest offload header before a frame.
@@ -61,45 +66,84 @@ impl RingIngress {
 /// One slot of a source: where its bytes are, how many, and its flags; `None` if it makes no sense.
 pub(super) type SlotAt = Option<(*const u8, usize, SlotFlags)>;
 
+/// Slots in a row that frames are taken from.
+pub(super) trait Slots {
+    /// The `i`-th.
+    fn slot(&self, i: u32) -> SlotAt;
+
+    /// Those from the `i`-th on, or the first of them, at most `n`: each a frame of at least [`HEAD`] bytes without the
+    /// flags `look`, or `None`. What it begins with is asked for.
+    fn plain(&self, i: u32, n: u32, look: SlotFlags) -> impl Fn(u32) -> Option<(*const u8, usize)>;
+}
+
+/// Slots of which only this is known.
+pub(super) struct Each<F>(pub F);
+
+impl<F: Fn(u32) -> SlotAt> Slots for Each<F> {
+    #[inline(always)]
+    fn slot(&self, i: u32) -> SlotAt {
+        (self.0)(i)
+    }
+
+    #[inline(always)]
+    fn plain(&self, i: u32, _: u32, look: SlotFlags) -> impl Fn(u32) -> Option<(*const u8, usize)> {
+        move |k| {
+            let (data, len, flags) = (self.0)(i + k)?;
+            valecast_ring::prefetch(data);
+            (len >= HEAD && !flags.intersects(look)).then_some((data, len))
+        }
+    }
+}
+
+impl Slots for TxSlots<'_> {
+    #[inline(always)]
+    fn slot(&self, i: u32) -> SlotAt {
+        self.frame(i).ok().map(|f| (f.data.as_ptr().cast_const(), f.len as usize, f.flags))
+    }
+
+    #[inline(always)]
+    fn plain(&self, i: u32, n: u32, look: SlotFlags) -> impl Fn(u32) -> Option<(*const u8, usize)> {
+        self.prefetch_descs(i, n);
+        let next = TxSlots::plain(self, i, n, HEAD as u32, look);
+        move |k| {
+            let (data, len) = next(k)?;
+            let data = data.as_ptr().cast_const();
+            valecast_ring::prefetch(data);
+            Some((data, len as usize))
+        }
+    }
+}
+
 /// Puts the frames of `pending` slots into `burst`.
 ///
 /// # Safety
-/// What `slot` returns must stay readable until the burst is cleared.
+/// What `slots` returns must stay readable until the burst is cleared.
 #[inline]
 pub(super) unsafe fn take_slots(
     burst: &mut Burst,
     pending: u32,
     max: usize,
     extras: Extras,
-    slot: impl Fn(u32) -> SlotAt,
-    prefetch_early: impl Fn(u32),
-    prefetch: impl Fn(u32),
+    slots: &impl Slots,
 ) {
     let max = max.min(MAX_BURST);
     let hdr = extras.hdr;
     let look = if extras.steer { SPECIAL.union(SlotFlags::FRAGS) } else { SPECIAL };
-    for i in 0..pending.min(AHEAD) {
-        prefetch_early(i);
-    }
+    let slot = |i| slots.slot(i);
     let mut i = 0;
     while i < pending && burst.taken() < max {
-        let plain = |k: u32| {
-            let at = i + k;
-            if at + AHEAD < pending {
-                prefetch(at + AHEAD);
+        if hdr == 0 {
+            let most = (max - burst.taken()).min((pending - i) as usize).min(BLOCK) as u32;
+            // SAFETY: the caller vouches for what `slots` returns, and short frames are left out.
+            let n = unsafe { burst.push_plain(most as usize, slots.plain(i, most, look)) };
+            i += n;
+            if n == most {
+                continue;
             }
-            let (data, len, flags) = slot(at)?;
-            (len >= HEAD && hdr == 0 && !flags.intersects(look)).then_some((data, len))
-        };
-        let most = (max - burst.taken()).min((pending - i) as usize);
-        // SAFETY: the caller vouches for what `slot` returns, and short frames are left out.
-        i += unsafe { burst.push_plain(most, plain) };
-        if i == pending || burst.taken() == max {
-            return;
         }
-        match slot(i) {
+        match slots.slot(i) {
             Some((_, _, flags)) if flags.contains(SlotFlags::MORE_FRAG) => {
-                match gather(burst, i, pending, hdr, &slot) {
+                match gather(burst, i, pending, hdr, slot) {
                     Some(n) => i += n,
                     None => return,
                 }
@@ -221,12 +265,12 @@ impl Ingress for RingIngress {
             return;
         }
         let slots = self.queue.slots();
-        let slot = |i| slots.frame(i).ok().map(|f| (f.data.as_ptr().cast_const(), f.len as usize, f.flags));
+        for i in 0..pending.min(EARLY) {
+            slots.prefetch_early(i);
+        }
         let extras = Extras { hdr: self.special.hdr(), steer: self.special.steer };
         // SAFETY: buffers are readable while the queue lives, which is longer than the burst.
-        unsafe {
-            take_slots(burst, pending, max, extras, slot, |i| slots.prefetch_early(i), |i| slots.prefetch(i));
-        }
+        unsafe { take_slots(burst, pending, max, extras, &slots) };
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {
@@ -369,16 +413,22 @@ impl RingEgress {
 #[inline(never)]
 unsafe fn write_plain(w: RxWriter<'_>, frames: &[Frame], list: &[Entry], start: u64) -> u64 {
     let (mut pos, mut bytes) = (start, 0);
-    for e in list {
+    for block in list.chunks(WRITTEN) {
         // Beyond the end, too: the first buffers of this burst were asked for by the last one.
-        w.prefetch(pos + u64::from(AHEAD));
-        w.prefetch_slots(pos + 2 * u64::from(AHEAD));
-        let f = &frames[usize::from(e.frame)];
-        let (head_len, tail_len) = (usize::from(f.head_len), f.tail_len as usize);
-        bytes += (head_len + tail_len) as u64;
-        // SAFETY: head and tail are readable, and the position reserved, as the caller says.
-        unsafe { w.write(pos, f.head, head_len, f.tail, tail_len, WHOLE) };
-        pos += 1;
+        w.prefetch(pos, block.len() as u32);
+        let mut rest = block;
+        while !rest.is_empty() {
+            let sources = rest.iter().map(|e| {
+                let f = &frames[usize::from(e.frame)];
+                let (head_len, tail_len) = (usize::from(f.head_len), f.tail_len as usize);
+                Source { head: f.head, head_len, tail: f.tail, tail_len }
+            });
+            // SAFETY: heads and tails are readable, and the positions reserved, as the caller says.
+            let (n, written) = unsafe { w.write(pos, rest.len() as u32, WHOLE, sources) };
+            rest = &rest[n as usize..];
+            pos += u64::from(n);
+            bytes += written;
+        }
     }
     bytes
 }

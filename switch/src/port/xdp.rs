@@ -13,7 +13,7 @@ use nix::libc;
 use valecast_config::{XdpMode, XdpPort};
 use valecast_ring::SlotFlags;
 
-use super::ring::{Extras, take_slots};
+use super::ring::{Each, Extras, take_slots};
 use super::sys::{self, Iface, OVER_MTU};
 use super::{Ingress, OpenError, Opened};
 use crate::frame::Burst;
@@ -73,7 +73,7 @@ impl Ingress for XdpIngress {
         };
         // SAFETY: chunks that were taken from the kernel stay as they are until they are put into the fill
         // ring, which is when the burst is done with.
-        unsafe { take_slots(burst, pending, max, Extras::default(), slot, |_| (), |_| ()) };
+        unsafe { take_slots(burst, pending, max, Extras::default(), &Each(slot)) };
         if self.fill_checksums {
             Self::mark(burst);
         }

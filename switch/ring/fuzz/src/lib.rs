@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use memmap2::{MmapOptions, MmapRaw};
 use valecast_ring::SlotFlags;
 use valecast_ring::attach::{Reply, Request};
-use valecast_ring::host::{Endpoint, RxQueue, TxQueue};
+use valecast_ring::host::{Endpoint, RxQueue, Source, TxQueue};
 use valecast_ring::layout::{Layout, RingParams};
 use zerocopy::IntoBytes;
 
@@ -107,7 +107,7 @@ fn transmit(q: &mut TxQueue, b: &mut Bytes<'_>, layout: &Layout) {
     let pending = q.pending();
     assert!(pending < layout.params().slots);
     for i in 0..pending {
-        q.slots().prefetch(i);
+        q.slots().prefetch_descs(i, 1);
         if let Ok(f) = q.slots().frame(i) {
             assert!(f.len as usize <= layout.stride());
             for at in [0, f.len.saturating_sub(1)] {
@@ -153,21 +153,23 @@ fn receive(h: &mut Held, b: &mut Bytes<'_>, slots: u32, exclusive: bool) {
             let n = 1 + b.upto(h.claimed - 1);
             let start = h.q.reserve(n);
             let head = [b.u8(); 16];
-            for i in 0..n {
-                let tail = vec![b.u8(); b.upto(h.q.max_len() as u32 - 16) as usize];
-                let flags = SlotFlags::from_bits_retain(b.u16());
-                // SAFETY: both sources are as long as told, at most `max_len` together, and the position is
-                // reserved and not committed.
-                unsafe {
-                    h.q.writer().write(
-                        start + u64::from(i),
-                        head.as_ptr(),
-                        16,
-                        tail.as_ptr(),
-                        tail.len(),
-                        flags,
-                    );
+            let longest = h.q.max_len() as u32 - 16;
+            let tails: Vec<_> = (0..n).map(|_| vec![b.u8(); b.upto(longest) as usize]).collect();
+            let (flags, writer) = (SlotFlags::from_bits_retain(b.u16()), h.q.writer());
+            let mut done = 0;
+            while done < n {
+                let pos = start + u64::from(done);
+                writer.prefetch(pos, n - done);
+                let source = |t: &Vec<u8>| Source {
+                    head: head.as_ptr(),
+                    head_len: 16,
+                    tail: t.as_ptr(),
+                    tail_len: t.len(),
                 };
+                let sources = tails[done as usize..].iter().map(source);
+                // SAFETY: both sources are as long as told, at most `max_len` together, and the positions are
+                // reserved and not committed.
+                done += unsafe { writer.write(pos, n - done, flags, sources) }.0;
             }
             h.claimed -= n;
             h.ranges.push((start, n));

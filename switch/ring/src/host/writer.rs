@@ -1,0 +1,147 @@
+//! Writes the slots of a client's receive ring.
+
+use std::sync::atomic::Ordering;
+
+use crate::abi::SlotFlags;
+use crate::host::RxQueue;
+use crate::layout::SLOTS_PER_LINE;
+use crate::moves::{copy_head, copy_payload, prefetch_write};
+use crate::region::{Desc, RingView};
+
+/// How many positions ahead buffers are asked for. Their slots are asked for twice as far ahead.
+const AHEAD: u32 = 32;
+
+/// Writes slots of a [`RxQueue`]. By value, as [`TxSlots`](super::TxSlots).
+#[derive(Clone, Copy, Debug)]
+pub struct RxWriter<'q> {
+    view: RingView,
+    mask: u32,
+    free_to: u64,
+    queue: &'q RxQueue,
+}
+
+/// A frame to be written into one slot: what comes first, and the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// Where it begins; memory that nobody else writes.
+    pub head: *const u8,
+    /// Bytes there; nearly always 16.
+    pub head_len: usize,
+    /// What follows; others may write there.
+    pub tail: *const u8,
+    /// Bytes of it.
+    pub tail_len: usize,
+}
+
+impl<'q> RxWriter<'q> {
+    #[inline]
+    pub(super) fn new(queue: &'q RxQueue) -> Self {
+        let view = queue.view;
+        Self { view, mask: view.nslots - 1, free_to: queue.ledger.free_to(), queue }
+    }
+
+    /// Writes frames of one slot each into reserved positions that lie side by side, from `pos` on: as many of `frames` as
+    /// there are positions, at most `n`. How many that were, and their bytes.
+    ///
+    /// # Safety
+    /// `head` and `tail` of each must be readable for `head_len` and `tail_len` bytes, the sum at most
+    /// [`RxQueue::max_len`], and `n` positions from `pos` on reserved by the caller and not yet committed.
+    #[inline(always)]
+    pub unsafe fn write(
+        &self,
+        pos: u64,
+        n: u32,
+        flags: SlotFlags,
+        frames: impl Iterator<Item = Source>,
+    ) -> (u32, u64) {
+        let view = self.view;
+        let slot = pos as u32 & self.mask;
+        let slots = view.side_by_side(slot, n);
+        let (mut begun, mut bytes, mut swapped) = (self.queue.first_buf + slot, 0, false);
+        let mut buf = view.first_buf(begun);
+        for (words, f) in slots.iter().zip(frames) {
+            let len = f.head_len + f.tail_len;
+            debug_assert!(len <= view.max_len as usize);
+            let (mut idx, mut to) = (words.desc().buf_idx, buf);
+            if idx != begun {
+                swapped = true;
+                match view.buf(idx) {
+                    Some(other) => to = other,
+                    // The client scribbled over its slot: give it the buffer it began with.
+                    None => {
+                        self.queue.count_reset();
+                        idx = begun;
+                    }
+                }
+            }
+            // SAFETY: the buffer has room for both, and the caller vouches for the sources. The regions of two ports are
+            // different mappings, and within one a client only harms itself, so overlap is met with moves that
+            // tolerate it where it can happen (own buffers).
+            unsafe {
+                copy_head(f.head, to.as_ptr(), f.head_len);
+                copy_payload(f.tail, to.as_ptr().add(f.head_len), f.tail_len);
+            }
+            words.put(Desc { buf_idx: idx, len: len as u16, flags: flags.bits() });
+            bytes += len as u64;
+            begun += 1;
+            buf = view.next_buf(buf);
+        }
+        if swapped {
+            // ORDERING: Relaxed; only prefetches go by it.
+            self.queue.swapped.store(true, Ordering::Relaxed);
+        }
+        (slots.len() as u32, bytes)
+    }
+
+    /// Has `f` write `len` bytes into one slot at a reserved position.
+    ///
+    /// # Safety
+    /// `len` must be at most [`RxQueue::max_len`], and `pos` reserved by the caller and not yet committed; `f` may write
+    /// that much where it is told to, and nothing else.
+    #[inline(always)]
+    pub unsafe fn fill(&self, pos: u64, len: usize, flags: SlotFlags, f: impl FnOnce(*mut u8)) {
+        debug_assert!(len <= self.view.max_len as usize);
+        let slot = pos as u32 & self.mask;
+        let mut idx = self.view.desc(slot).buf_idx;
+        if !self.view.has_buf(idx) {
+            // The client scribbled over its slot: give it the buffer it began with.
+            self.queue.count_reset();
+            idx = self.queue.first_buf + slot;
+        }
+        let Some(buf) = self.view.buf(idx) else { return };
+        f(buf.as_ptr());
+        self.view.put_desc(slot, Desc { buf_idx: idx, len: len as u16, flags: flags.bits() });
+    }
+
+    /// Before `n` positions from `pos` on are written: asks for as many buffers that come a while after them, in this burst
+    /// or the next, and for slots; unless the client may not have read what is in them yet.
+    #[inline(always)]
+    pub fn prefetch(&self, pos: u64, n: u32) {
+        let from = pos + u64::from(AHEAD);
+        let free = self.free_to.saturating_sub(from).min(n.into()) as u32;
+        // ORDERING: Relaxed; a hint.
+        if self.queue.swapped.load(Ordering::Relaxed) {
+            for i in 0..free {
+                self.view
+                    .prefetch_buf_write(self.view.desc((from as u32).wrapping_add(i) & self.mask).buf_idx);
+            }
+        } else {
+            // A buffer follows the one before it, but at the ring's end.
+            let slot = from as u32 & self.mask;
+            let here = free.min(self.mask + 1 - slot);
+            for (first, many) in [(slot, here), (0, free - here)] {
+                let mut buf = self.view.first_buf(self.queue.first_buf + first);
+                for _ in 0..many {
+                    prefetch_write(buf.as_ptr());
+                    buf = self.view.next_buf(buf);
+                }
+            }
+        }
+        let from = (from as u32).wrapping_add(AHEAD);
+        let mut slot = from.next_multiple_of(SLOTS_PER_LINE);
+        while slot.wrapping_sub(from) < n {
+            self.view.prefetch_desc_write(slot & self.mask);
+            slot = slot.wrapping_add(SLOTS_PER_LINE);
+        }
+    }
+}
