@@ -6,13 +6,16 @@
 //! port was learned from and looked up before, and nothing that this depends on has changed since ([`Known`], the second
 //! included, so that addresses do not age unnoticed).
 //!
-//! An entry is two words: both addresses, the port in and the port out. Four share a line, and a newcomer takes the
-//! place of any of them. What has changed is told by a number for each line: one of another epoch is empty.
+//! An entry is two words that are compared whole: both addresses, the port in, and an epoch; the port out is in what is
+//! left. Four share a line, their first words side by side, so that all are compared before the second word of one
+//! is; a flow whose line is full has a place in the neighbour of it. When something has changed a new epoch begins, in which
+//! the old entries count for nothing.
 
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
+use crate::fdb::MAX_PORTS;
 use crate::frame::HEAD;
 use crate::route::Known;
 use crate::tables::PortId;
@@ -20,20 +23,30 @@ use crate::tables::PortId;
 const WAYS: usize = 4;
 /// Lines of a worker: room for 32768 flows in half a MiB, which a second-level cache holds.
 const LINES: usize = 8192;
-/// In the second word of an entry: the rest of the source address, and the port in.
-const WANTED: u64 = 0xffff_ffff_ffff;
 
-/// An entry that no frame is like: no port has the number that it came in by.
-const EMPTY: [u64; 2] = [0, 0xffff << 32];
+// The second word of an entry: the rest of the source address, and from these bits on the port in, the epoch, and the
+// port out.
+const IN: u32 = 32;
+const EPOCH: u32 = 46;
+const OUT: u32 = 50;
+const _: () = assert!(MAX_PORTS == 1 << (EPOCH - IN) && MAX_PORTS == 1 << (64 - OUT));
+/// Epochs until their numbers begin anew. None has the number 0, which empty entries have.
+const EPOCHS: u64 = (1 << (OUT - EPOCH)) - 1;
 
 #[derive(Clone, Copy)]
 #[repr(align(64))]
-struct Line([[u64; 2]; WAYS]);
+struct Line {
+    firsts: [u64; WAYS],
+    seconds: [u64; WAYS],
+}
+
+const EMPTY: Line = Line { firsts: [0; WAYS], seconds: [0; WAYS] };
 
 /// What a frame is looked for by.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flow {
-    words: [u64; 2],
+    first: u64,
+    second: u64,
     line: u32,
 }
 
@@ -41,89 +54,121 @@ pub struct Flow {
 #[derive(Default)]
 pub struct Flows {
     /// Made when it is first needed.
-    lines: Vec<Line>,
-    /// By line: the epoch that its entries are of.
-    epochs: Vec<u32>,
-    epoch: u32,
+    lines: Option<Box<[Line; LINES]>>,
+    epoch: u64,
     known: Known,
+    /// Whether the entries are of what is known now.
+    fresh: bool,
     /// So that nobody can aim at one line by choosing addresses.
     seeds: [u64; 2],
+    /// Port and epoch of the burst that is looked for, where an entry has them.
+    burst: u64,
     /// Which of a full line's entries goes next.
     next: usize,
 }
 
+/// To look for the flows of one burst. By value, lest the compiler fears that a store changes where they are.
+#[derive(Clone, Copy)]
+pub struct Looks<'f> {
+    lines: &'f [Line; LINES],
+    seeds: [u64; 2],
+    burst: u64,
+}
+
 impl Flows {
-    /// Forgets everything unless `known` is what it was; `seed` is that of the forwarding table. Comes before the looks of
-    /// a burst.
+    /// Forgets everything unless `known` is what it was. Comes before the looks of a burst, from port `port`; `seed` is that of
+    /// the forwarding table.
+    ///
+    /// While it changes with each burst nothing is remembered, as it would not be asked for.
     #[inline]
-    pub fn check(&mut self, known: Known, seed: u64) {
-        if self.known != known || self.lines.is_empty() {
-            self.renew(known, seed);
+    pub fn begin(&mut self, known: Known, seed: u64, port: PortId) {
+        if self.known != known {
+            self.known = known;
+            self.fresh = false;
+            self.burst = 0;
+            return;
         }
+        if !self.fresh {
+            self.renew(seed);
+        }
+        let fits = usize::from(port) < MAX_PORTS;
+        self.burst = if fits { u64::from(port) << IN | self.epoch << EPOCH } else { 0 };
     }
 
     #[cold]
-    fn renew(&mut self, known: Known, seed: u64) {
-        self.known = known;
+    fn renew(&mut self, seed: u64) {
+        self.fresh = true;
         let hash = FixedState::with_seed(seed);
         self.seeds = [hash.hash_one(1u64), hash.hash_one(2u64)];
-        self.epoch = self.epoch.wrapping_add(1);
-        // The numbers begin anew: none of the old ones may look like one to come.
-        if self.epoch == 0 || self.lines.is_empty() {
-            self.lines = vec![Line([EMPTY; WAYS]); LINES];
-            self.epochs = vec![0; LINES];
-            self.epoch = 1;
+        self.epoch = self.epoch % EPOCHS + 1;
+        match &mut self.lines {
+            // The numbers begin anew: none of the old ones may look like one to come.
+            Some(lines) if self.epoch == 1 => lines.fill(EMPTY),
+            Some(_) => {}
+            none => *none = vec![EMPTY; LINES].into_boxed_slice().try_into().ok(),
         }
     }
 
-    /// What to look for, from a frame's head and the port that it came in by. Asks for the line.
+    /// To look with, if anything may be remembered.
     #[inline(always)]
-    pub fn flow(&self, head: &[u8; HEAD], port: PortId) -> Flow {
-        let [a, b] = words(head);
-        let b = b & 0xffff_ffff | u64::from(port) << 32;
-        let product = u128::from(a ^ self.seeds[0]).wrapping_mul(u128::from(b ^ self.seeds[1]));
-        let line = (product as u64 ^ (product >> 64) as u64) as usize % LINES;
-        if let Some(l) = self.lines.get(line) {
-            valecast_ring::prefetch(std::ptr::from_ref(l).cast());
+    pub fn looks(&self) -> Option<Looks<'_>> {
+        let lines = self.lines.as_deref().filter(|_| self.burst != 0)?;
+        Some(Looks { lines, seeds: self.seeds, burst: self.burst })
+    }
+
+    /// Remembers that the frames of a flow that is not remembered go to `to`.
+    pub fn note(&mut self, flow: &Flow, to: PortId) {
+        let Some(lines) = self.lines.as_deref_mut().filter(|_| flow.second != 0) else { return };
+        if usize::from(to) >= MAX_PORTS {
+            return;
         }
-        Flow { words: [a, b], line: line as u32 }
+        let (own, epoch) = (flow.line as usize % LINES, self.epoch);
+        let free = |line: &Line| line.seconds.iter().position(|s| s >> EPOCH & EPOCHS != epoch);
+        // Never two with the same first word in a line: only one of them would be found.
+        let same = lines[own].firsts.iter().position(|f| *f == flow.first);
+        let (line, way) = if let Some(way) = same.or_else(|| free(&lines[own])) {
+            (own, way)
+        } else if let Some(way) = free(&lines[own ^ 1]) {
+            (own ^ 1, way)
+        } else {
+            self.next = self.next.wrapping_add(1);
+            (own, self.next % WAYS)
+        };
+        lines[line].firsts[way] = flow.first;
+        lines[line].seconds[way] = flow.second | u64::from(to) << OUT;
+    }
+}
+
+impl Looks<'_> {
+    /// What to look for, from a frame's head. Asks for the line.
+    #[inline(always)]
+    pub fn flow(&self, head: &[u8; HEAD]) -> Flow {
+        let both = u128::from_le_bytes(*head);
+        // Destination and two bytes of the source; the rest of the source.
+        let (a, b) = (both as u64, (both >> 64) as u32);
+        let second = u64::from(b) | self.burst;
+        let product = u128::from(a ^ self.seeds[0]).wrapping_mul(u128::from(second ^ self.seeds[1]));
+        let line = (product as u64 ^ (product >> 64) as u64) as u32 % LINES as u32;
+        valecast_ring::prefetch(std::ptr::from_ref(&self.lines[line as usize]).cast());
+        // So that it tells flows with one destination apart, too. Both words together are still all there is.
+        Flow { first: a ^ second.rotate_left(32), second, line }
     }
 
     /// Where its frames go, if that is remembered.
     #[inline(always)]
     pub fn find(&self, flow: &Flow) -> Option<PortId> {
-        let at = flow.line as usize % LINES;
-        let (line, epoch) = (self.lines.get(at)?, self.epochs.get(at)?);
-        // All are compared, without a branch: which of them it is cannot be foretold.
-        let hit = |i: usize| {
-            let [a, b] = line.0[i];
-            u32::from((a ^ flow.words[0]) | ((b ^ flow.words[1]) & WANTED) == 0) << i
-        };
-        let hits = hit(0) | hit(1) | hit(2) | hit(3);
-        let entry = line.0[hits.trailing_zeros() as usize % WAYS];
-        (hits != 0 && *epoch == self.epoch).then_some((entry[1] >> 48) as PortId)
-    }
-
-    /// Remembers that the frames of a flow that is not remembered go to `to`.
-    pub fn note(&mut self, flow: &Flow, to: PortId) {
-        let at = flow.line as usize % LINES;
-        let (Some(line), Some(epoch)) = (self.lines.get_mut(at), self.epochs.get_mut(at)) else { return };
-        if *epoch != self.epoch {
-            *epoch = self.epoch;
-            *line = Line([EMPTY; WAYS]);
-        }
-        let free = line.0.iter().position(|e| *e == EMPTY);
-        let place = free.unwrap_or(self.next % WAYS);
-        self.next = self.next.wrapping_add(1);
-        line.0[place] = [flow.words[0], flow.words[1] | u64::from(to) << 48];
+        let own = flow.line as usize % LINES;
+        find(&self.lines[own], flow).or_else(|| find(&self.lines[own ^ 1], flow))
     }
 }
 
-/// Addresses, type and what follows it, as two words.
 #[inline(always)]
-fn words(head: &[u8; HEAD]) -> [u64; 2] {
-    let both = u128::from_le_bytes(*head);
-    [both as u64, (both >> 64) as u64]
+fn find(line: &Line, flow: &Flow) -> Option<PortId> {
+    // All are compared, without a branch: which of them it is cannot be foretold.
+    let hit = |i: usize| u32::from(line.firsts[i] == flow.first) << i;
+    let hits = hit(0) | hit(1) | hit(2) | hit(3);
+    let rest = line.seconds[(hits | 1 << WAYS).trailing_zeros() as usize % WAYS] ^ flow.second;
+    (hits != 0 && rest << (64 - OUT) == 0).then_some((rest >> OUT) as PortId)
 }
 
 #[cfg(test)]
@@ -144,66 +189,114 @@ mod tests {
         Known { tables: 1, addresses: 1, secs }
     }
 
+    /// Two bursts: what has changed is believed when it stays so.
+    fn settled(f: &mut Flows, secs: u32, port: PortId) {
+        f.begin(known(secs), 7, port);
+        f.begin(known(secs), 7, port);
+    }
+
+    fn flow(f: &Flows, dst: u32, src: u32) -> Flow {
+        f.looks().unwrap().flow(&head(dst, src))
+    }
+
+    fn find(f: &Flows, dst: u32, src: u32) -> Option<PortId> {
+        f.looks()?.find(&flow(f, dst, src))
+    }
+
     #[test]
     fn remembers_by_both_addresses_and_the_port() {
         let mut f = Flows::default();
-        assert_eq!(f.find(&f.flow(&head(1, 2), 3)), None, "before there is memory");
-        f.check(known(0), 7);
-        let flow = f.flow(&head(1, 2), 3);
-        assert_eq!(f.find(&flow), None);
-        f.note(&flow, 9);
-        assert_eq!(f.find(&f.flow(&head(1, 2), 3)), Some(9));
+        assert!(f.looks().is_none(), "before there is memory");
+        settled(&mut f, 0, 3);
+        assert_eq!(find(&f, 1, 2), None);
+        f.note(&flow(&f, 1, 2), 9);
+        assert_eq!(find(&f, 1, 2), Some(9));
         let mut other_type = head(1, 2);
         other_type[12..].copy_from_slice(&[8, 0, 1, 2]);
-        assert_eq!(f.find(&f.flow(&other_type, 3)), Some(9), "the type is no part of it");
-        let nothing = f.flow(&[0; HEAD], 0);
-        let same_line = (0..).map(|i| f.flow(&head(77, i), 3)).find(|g| g.line == nothing.line).unwrap();
-        f.note(&same_line, 9);
-        assert_eq!(f.find(&nothing), None, "an empty place is no entry");
-        for (dst, src, port) in [(2, 1, 3), (1, 3, 3), (4, 2, 3), (1, 2, 4), (1, 2, 0)] {
-            assert_eq!(f.find(&f.flow(&head(dst, src), port)), None, "{dst} {src} {port}");
+        let looks = f.looks().unwrap();
+        assert_eq!(looks.find(&looks.flow(&other_type)), Some(9), "the type is no part of it");
+        for (dst, src) in [(2, 1), (1, 3), (4, 2)] {
+            assert_eq!(find(&f, dst, src), None, "{dst} {src}");
         }
+        for port in [0, 2, 4, MAX_PORTS as PortId - 1, MAX_PORTS as PortId + 3, PortId::MAX] {
+            f.begin(known(0), 7, port);
+            assert_eq!(find(&f, 1, 2), None, "{port}");
+        }
+        // Ports that no switch has are not remembered.
+        f.begin(known(0), 7, 3);
+        f.note(&flow(&f, 5, 5), MAX_PORTS as PortId);
+        assert_eq!(find(&f, 5, 5), None);
+        f.note(&flow(&f, 5, 5), MAX_PORTS as PortId - 1);
+        assert_eq!(find(&f, 5, 5), Some(MAX_PORTS as PortId - 1));
+    }
+
+    #[test]
+    fn empty_places_are_like_no_frame() {
+        let mut f = Flows::default();
+        settled(&mut f, 0, 0);
+        let looks = f.looks().unwrap();
+        assert_eq!(looks.find(&looks.flow(&[0; HEAD])), None);
+        // Nor is what was noted while nothing was remembered.
+        f.begin(known(1), 7, 0);
+        assert!(f.looks().is_none());
+        f.note(&Flow::default(), 9);
+        f.begin(known(1), 7, 0);
+        let looks = f.looks().unwrap();
+        assert_eq!(looks.find(&looks.flow(&[0; HEAD])), None);
     }
 
     #[test]
     fn a_change_empties_it() {
         let mut f = Flows::default();
-        f.check(known(0), 7);
-        f.note(&f.flow(&head(1, 2), 3), 9);
-        f.check(known(0), 7);
-        assert_eq!(f.find(&f.flow(&head(1, 2), 3)), Some(9));
-        f.check(known(1), 7);
-        assert_eq!(f.find(&f.flow(&head(1, 2), 3)), None);
-        // What is left of the line's old entries stays hidden when a new one comes to it.
-        let line = f.flow(&head(1, 2), 3).line;
-        let same = (0..).map(|i| f.flow(&head(77, i), 3)).find(|g| g.line == line).unwrap();
-        f.note(&same, 8);
-        assert_eq!((f.find(&same), f.find(&f.flow(&head(1, 2), 3))), (Some(8), None));
-        // The same when the epochs' numbers begin anew.
-        f.note(&f.flow(&head(1, 2), 3), 9);
-        f.epoch = u32::MAX;
-        f.epochs[line as usize] = 1;
-        f.check(known(2), 7);
-        assert_eq!(f.find(&f.flow(&head(1, 2), 3)), None);
+        settled(&mut f, 0, 3);
+        f.note(&flow(&f, 1, 2), 9);
+        settled(&mut f, 0, 3);
+        assert_eq!(find(&f, 1, 2), Some(9));
+        for secs in 1..50 {
+            settled(&mut f, secs, 3);
+            assert_eq!(find(&f, 1, 2), None, "{secs}");
+            // Another, so that the epochs' numbers are in use.
+            f.note(&flow(&f, secs, 2), 8);
+            assert_eq!(find(&f, secs, 2), Some(8));
+        }
+        f.note(&flow(&f, 1, 2), 7);
+        assert_eq!(find(&f, 1, 2), Some(7));
+    }
+
+    #[test]
+    fn a_full_line_has_a_neighbour() {
+        let mut f = Flows::default();
+        settled(&mut f, 0, 3);
+        let line = flow(&f, 1, 2).line;
+        let same: Vec<u32> = (0..u32::MAX).filter(|i| flow(&f, 77, *i).line == line).take(9).collect();
+        for (n, i) in same.iter().take(8).enumerate() {
+            f.note(&flow(&f, 77, *i), n as PortId);
+        }
+        for (n, i) in same.iter().take(8).enumerate() {
+            assert_eq!(find(&f, 77, *i), Some(n as PortId));
+        }
+        // One more takes the place of one.
+        f.note(&flow(&f, 77, same[8]), 8);
+        assert_eq!(find(&f, 77, same[8]), Some(8));
+        assert_eq!(same.iter().filter(|i| find(&f, 77, **i).is_some()).count(), 8);
     }
 
     #[test]
     fn holds_ten_thousand_and_is_never_wrong() {
         let mut f = Flows::default();
-        f.check(known(0), 7);
+        settled(&mut f, 0, 1);
         let mut said = HashMap::new();
         for i in 0..200_000u32 {
             let (dst, src) = (i % 10_000, i % 10_000 + 7);
-            let flow = f.flow(&head(dst, src), 1);
-            match f.find(&flow) {
+            match find(&f, dst, src) {
                 Some(to) => assert_eq!(said[&(dst, src)], to),
                 None => {
-                    f.note(&flow, (dst % 100) as PortId);
+                    f.note(&flow(&f, dst, src), (dst % 100) as PortId);
                     said.insert((dst, src), (dst % 100) as PortId);
                 }
             }
         }
-        let found = (0..10_000).filter(|i| f.find(&f.flow(&head(*i, i + 7), 1)).is_some()).count();
+        let found = (0..10_000).filter(|i| find(&f, *i, i + 7).is_some()).count();
         assert!(found > 9_500, "{found}");
     }
 }

@@ -110,6 +110,9 @@ impl Plan {
         let known = Known { tables: t.version, addresses: fdb.generation(), secs };
         last.check(known);
         let open = unasked && port.allowed.is_none() && matches!(port.vlan, VlanPolicy::Open);
+        if open {
+            self.flows.begin(known, fdb.seed(), port.id);
+        }
         let mut i = 0;
         while i < n {
             if unasked && let Some(key) = last.head() {
@@ -121,7 +124,7 @@ impl Plan {
                 }
             }
             if open {
-                let (end, to) = self.hops(cx, burst, i, known, &mut last_src);
+                let (end, to) = self.hops(cx, burst, i, &mut last_src);
                 if let Some(to) = to
                     && end == n
                 {

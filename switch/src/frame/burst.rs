@@ -129,6 +129,12 @@ impl Burst {
         &self.heads[i]
     }
 
+    /// The same of all frames taken, from `from` on.
+    #[inline]
+    pub fn heads(&self, from: usize) -> &[[u8; HEAD]] {
+        &self.heads[from..self.taken]
+    }
+
     /// Whether some frame taken was refused, is shorter than a head, has an offload header, or is not to be
     /// learned from.
     #[inline]

@@ -7,7 +7,6 @@ use crate::fdb::{Learned, key};
 use crate::flows::Flow;
 use crate::frame::{Burst, HEAD};
 use crate::mac;
-use crate::route::Known;
 use crate::tables::PortId;
 
 /// How many frames' addresses are looked up together.
@@ -23,41 +22,43 @@ impl Plan {
         cx: Context<'_>,
         burst: &Burst,
         from: usize,
-        known: Known,
         last_src: &mut u64,
     ) -> (usize, Option<(PortId, usize)>) {
-        let Context { tables: t, fdb, port, .. } = cx;
-        self.flows.check(known, fdb.seed());
+        let Context { tables: t, fdb, .. } = cx;
+        let heads = burst.heads(from);
+        let heads = &heads[..heads.len().min(BLOCK)];
+        // A head with a tag is another matter.
+        let many = heads.iter().position(|h| h[12..14] == [0x81, 0]).unwrap_or(heads.len());
+        let heads = &heads[..many];
+        let mut flows = [Flow::default(); BLOCK];
+        let mut to = [UNKNOWN; BLOCK];
+        let (flows, to) = (&mut flows[..many], &mut to[..many]);
         // All lines are asked for before the first is looked at: those of the flows, and then those of the forwarding
         // table that are needed for the others.
-        let mut looks = [(Flow::default(), UNKNOWN); BLOCK];
-        let mut many = 0;
-        for (look, i) in looks.iter_mut().zip(from..burst.taken()) {
-            let head = burst.head(i);
-            if head[12..14] == [0x81, 0] {
-                break;
-            }
-            look.0 = self.flows.flow(head, port.id);
-            many += 1;
+        if let Some(looks) = self.flows.looks() {
+            flows.iter_mut().zip(heads).for_each(|(flow, head)| *flow = looks.flow(head));
+            to.iter_mut().zip(&*flows).for_each(|(to, flow)| *to = looks.find(flow).unwrap_or(UNKNOWN));
         }
-        let looks = &mut looks[..many];
-        for (i, (flow, to)) in (from..).zip(&mut *looks) {
-            match self.flows.find(flow) {
-                Some(p) => *to = p,
-                None => {
-                    let head = burst.head(i);
-                    fdb.prefetch(key(mac::src(head), 0));
-                    fdb.prefetch(key(mac::dst(head), 0));
-                }
-            }
+        if let Some(&one) = to.first()
+            && to.iter().fold(0, |differ, to| differ | (to ^ one)) == 0
+            && let Some(dest) = t.port(one).filter(|d| d.takes_untagged())
+        {
+            // Nearly always, then.
+            let max = dest.caps.max_frame;
+            self.place_run(burst, one, from as u16..(from + many) as u16, max);
+            return (from + many, Some((one, max)));
+        }
+        for (head, _) in heads.iter().zip(&*to).filter(|(_, to)| **to == UNKNOWN) {
+            fdb.prefetch(key(mac::src(head), 0));
+            fdb.prefetch(key(mac::dst(head), 0));
         }
         let mut run = from;
         let mut going: Option<(PortId, usize)> = None;
         let mut i = from;
-        for (flow, to) in looks {
+        for ((flow, to), head) in flows.iter().zip(&*to).zip(heads) {
             let to = match *to {
                 UNKNOWN => {
-                    let Some(p) = ask(cx, burst.head(i), last_src) else { break };
+                    let Some(p) = ask(cx, head, last_src) else { break };
                     self.flows.note(flow, p);
                     p
                 }
