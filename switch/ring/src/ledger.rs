@@ -135,18 +135,28 @@ impl Ledger {
     /// Claims up to `want` slots of room; one slot of the ring always stays empty.
     #[inline]
     pub fn claim(&self, want: u32) -> u32 {
+        if !self.exclusive {
+            return self.claim_shared(want);
+        }
         // ORDERING: Relaxed. A claim is a number; the frames are ordered by `commit`. A stale `freed`
         // only makes the room look smaller.
+        let claimed = self.claimed.load(Ordering::Relaxed);
+        let used = claimed.wrapping_sub(self.freed.load(Ordering::Acquire));
+        let take = u64::from(want).min(self.mask.saturating_sub(used));
+        self.claimed.store(claimed + take, Ordering::Relaxed);
+        take as u32
+    }
+
+    /// Apart, lest it burdens a worker that is alone.
+    #[inline(never)]
+    fn claim_shared(&self, want: u32) -> u32 {
+        // ORDERING: as in `claim`.
         let mut claimed = self.claimed.load(Ordering::Relaxed);
         loop {
             let used = claimed.wrapping_sub(self.freed.load(Ordering::Acquire));
             let take = u64::from(want).min(self.mask.saturating_sub(used));
             if take == 0 {
                 return 0;
-            }
-            if self.exclusive {
-                self.claimed.store(claimed + take, Ordering::Relaxed);
-                return take as u32;
             }
             match self.claimed.compare_exchange_weak(
                 claimed,
@@ -225,6 +235,12 @@ impl Ledger {
             tail(self.slot(end));
             return;
         }
+        self.commit_shared(start, end, tail);
+    }
+
+    /// Apart, as [`Ledger::claim_shared`].
+    #[inline(never)]
+    fn commit_shared(&self, start: u64, end: u64, tail: impl Fn(u32)) {
         // ORDERING: Release: whoever sees the mark sees the copied frames.
         self.done[self.slot(start) as usize].store(end, Ordering::Release);
         self.publish(tail);

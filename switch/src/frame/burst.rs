@@ -142,6 +142,12 @@ impl Burst {
         self.odd
     }
 
+    /// Whether each frame's head has [`HEAD`] bytes: those taken do unless some is odd, those made of them may have others.
+    #[inline]
+    pub fn has_whole_heads(&self) -> bool {
+        !self.odd && self.frames.len() == self.taken
+    }
+
     /// What frame `i` is compared by.
     #[inline]
     pub fn head_key(&self, i: usize) -> HeadKey {

@@ -39,7 +39,7 @@ impl Ingress for NetmapIngress {
         let slot =
             |i| ring.slot(i).map(|(p, len, flags)| (p.cast_const(), len, flags & SlotFlags::MORE_FRAG));
         // SAFETY: slots are this port's until `complete` gives them back, which ends the burst.
-        unsafe { take_slots(burst, pending, max, Extras::default(), &Each(slot)) };
+        unsafe { take_slots(burst, pending, max, Extras::default(), Each(slot)) };
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {

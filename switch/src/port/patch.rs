@@ -22,7 +22,7 @@ struct PatchIngress {
     _link: Link,
 }
 
-impl Slots for RxRing {
+impl Slots for &RxRing {
     #[inline(always)]
     fn slot(&self, i: u32) -> SlotAt {
         let s = self.frame(i);

@@ -9,6 +9,9 @@ use valecast_ring::host::Endpoint;
 use valecast_ring::layout::{Layout, RingParams};
 
 use super::*;
+use crate::frame::{Burst, Entry};
+use crate::port::{Egress, Ingress};
+use valecast_ring::SlotFlags;
 
 #[test]
 fn a_turn_keeps_the_header_that_it_began_with() {

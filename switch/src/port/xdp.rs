@@ -73,7 +73,7 @@ impl Ingress for XdpIngress {
         };
         // SAFETY: chunks that were taken from the kernel stay as they are until they are put into the fill
         // ring, which is when the burst is done with.
-        unsafe { take_slots(burst, pending, max, Extras::default(), &Each(slot)) };
+        unsafe { take_slots(burst, pending, max, Extras::default(), Each(slot)) };
         if self.fill_checksums {
             Self::mark(burst);
         }

@@ -8,8 +8,11 @@ use crate::layout::SLOTS_PER_LINE;
 use crate::moves::{copy_head, copy_payload, prefetch_write};
 use crate::region::{Desc, RingView};
 
-/// How many positions ahead buffers are asked for. Their slots are asked for twice as far ahead.
+/// How many positions ahead buffers are asked for. Their slots are asked for twice as far ahead: the line of each four at once,
+/// hence a multiple of that.
 const AHEAD: u32 = 32;
+
+const _: () = assert!(AHEAD.is_multiple_of(SLOTS_PER_LINE));
 
 /// Writes slots of a [`RxQueue`]. By value, as [`TxSlots`](super::TxSlots).
 #[derive(Clone, Copy, Debug)]
@@ -119,29 +122,30 @@ impl<'q> RxWriter<'q> {
     pub fn prefetch(&self, pos: u64, n: u32) {
         let from = pos + u64::from(AHEAD);
         let free = self.free_to.saturating_sub(from).min(n.into()) as u32;
-        // ORDERING: Relaxed; a hint.
-        if self.queue.swapped.load(Ordering::Relaxed) {
-            for i in 0..free {
-                self.view
-                    .prefetch_buf_write(self.view.desc((from as u32).wrapping_add(i) & self.mask).buf_idx);
-            }
-        } else {
-            // A buffer follows the one before it, but at the ring's end.
-            let slot = from as u32 & self.mask;
-            let here = free.min(self.mask + 1 - slot);
-            for (first, many) in [(slot, here), (0, free - here)] {
-                let mut buf = self.view.first_buf(self.queue.first_buf + first);
-                for _ in 0..many {
-                    prefetch_write(buf.as_ptr());
-                    buf = self.view.next_buf(buf);
-                }
-            }
+        let slot = from as u32 & self.mask;
+        let here = free.min(self.mask + 1 - slot);
+        self.ask(slot, here);
+        if here < free {
+            self.ask(0, free - here);
         }
-        let from = (from as u32).wrapping_add(AHEAD);
-        let mut slot = from.next_multiple_of(SLOTS_PER_LINE);
-        while slot.wrapping_sub(from) < n {
-            self.view.prefetch_desc_write(slot & self.mask);
-            slot = slot.wrapping_add(SLOTS_PER_LINE);
+    }
+
+    /// Asks for the buffers of slots that lie side by side, and for the slots [`AHEAD`] of them.
+    #[inline(always)]
+    fn ask(&self, first: u32, n: u32) {
+        // ORDERING: Relaxed; a hint.
+        let swapped = self.queue.swapped.load(Ordering::Relaxed);
+        let mut buf = self.view.first_buf(self.queue.first_buf + first);
+        for slot in first..first + n {
+            if swapped {
+                self.view.prefetch_buf_write(self.view.desc(slot).buf_idx);
+            } else {
+                prefetch_write(buf.as_ptr());
+                buf = self.view.next_buf(buf);
+            }
+            if slot.is_multiple_of(SLOTS_PER_LINE) {
+                self.view.prefetch_desc_write((slot + AHEAD) & self.mask);
+            }
         }
     }
 }
