@@ -113,7 +113,7 @@ impl Core {
             partition.trees.push(tree.clone());
         }
         let lacks = |p: &Thin| {
-            let rate: u64 = p.trees.iter().map(|tree| tree.rate).sum();
+            let rate: u64 = p.trees.iter().map(|tree| tree.limit.rate).sum();
             let soon = u128::from(p.left) * 8 * 1_000 <= u128::from(rate) * u128::from(WORTH);
             let open = t.open().any(|r| p.receivers.contains(&r.site));
             p.trees.len() < most && open && !soon
