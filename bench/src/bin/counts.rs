@@ -4,6 +4,11 @@
 //!
 //! Prints how many frames it forwarded. `cargo xtask counts` runs every job and compares the instructions per
 //! frame with what `bench/counts.toml` allows.
+//!
+//! `target/release/counts JOB --time` prints how long the forwarding of a frame took instead: with everything in one
+//! core's cache, so that it is the core's own work, without the waiting for lines from other cores.
+
+use std::time::Instant;
 
 use valecast_bench::rig::{ADDRESSES, GROUP, Rig, mac};
 
@@ -35,7 +40,8 @@ fn spread(round: u32, i: u32) -> [u8; 6] {
 }
 
 fn main() {
-    let asked = std::env::args().nth(1);
+    let mut args = std::env::args().skip(1);
+    let (asked, option) = (args.next(), args.next());
     let Some(job) = JOBS.iter().find(|j| Some(j.name) == asked.as_deref()) else {
         let names: Vec<_> = JOBS.iter().map(|j| j.name).collect();
         println!("{}", names.join("\n"));
@@ -45,8 +51,13 @@ fn main() {
         }
         return;
     };
-    match run(job) {
-        Ok(frames) => println!("{frames}"),
+    let said = match option.as_deref() {
+        None => run(job, FRAMES).map(|r| r.frames.to_string()),
+        Some("--time") => run(job, 32 * FRAMES).map(|r| r.times()),
+        Some(other) => Err(format!("`{other}`: only --time may follow the job").into()),
+    };
+    match said {
+        Ok(said) => println!("{said}"),
         Err(e) => {
             eprintln!("{}: {e}", job.name);
             std::process::exit(1);
@@ -54,12 +65,32 @@ fn main() {
     }
 }
 
-fn run(job: &Job) -> Result<u64, Box<dyn std::error::Error>> {
+/// What forwarding came to.
+struct Run {
+    frames: u64,
+    /// ns a frame, burst by burst.
+    ns: Vec<f64>,
+}
+
+impl Run {
+    /// Percentiles, for people.
+    fn times(mut self) -> String {
+        self.ns.sort_by(f64::total_cmp);
+        let at = |percent: usize| self.ns.get((self.ns.len() * percent / 100).min(self.ns.len() - 1));
+        let figures = [10, 50, 90].map(|p| at(p).map_or(String::new(), |ns| format!("p{p} {ns:.2}")));
+        format!("{} ns per frame", figures.join(", "))
+    }
+}
+
+fn run(job: &Job, all_frames: u32) -> Result<Run, Box<dyn std::error::Error>> {
     let mut rig = Rig::new(job.receivers)?;
     let (mut frames, mut copies) = (0u64, 0u64);
-    for round in 0..FRAMES / job.burst {
+    let mut ns = Vec::with_capacity((all_frames / job.burst) as usize);
+    for round in 0..all_frames / job.burst {
         let sent = rig.send(job.burst, job.size, |i| (job.dst)(round, i));
+        let begin = Instant::now();
         let done = rig.forward(job.burst as usize);
+        ns.push(begin.elapsed().as_nanos() as f64 / f64::from(sent.max(1)));
         if done != sent as usize {
             return Err(format!("{sent} frames sent, {done} forwarded").into());
         }
@@ -71,5 +102,5 @@ fn run(job: &Job) -> Result<u64, Box<dyn std::error::Error>> {
     if copies != want {
         return Err(format!("{copies} copies arrived of {want}").into());
     }
-    Ok(frames)
+    Ok(Run { frames, ns })
 }
