@@ -18,7 +18,7 @@ use valecast_bench::{
     TxReport, What, run_ping, run_pong, run_rx, run_tx,
 };
 use valecast_ring::client::{Link, Port, RxRing, TxRing};
-use valecast_ring::host::{Endpoint, RxQueue, TxQueue};
+use valecast_ring::host::{Endpoint, RxQueue, Source, TxQueue};
 use valecast_ring::layout::{Layout, RingParams};
 
 struct Side {
@@ -81,8 +81,10 @@ fn carry(from: &mut TxQueue, to: &RxQueue, count: &mut u64, lose: u64) -> u32 {
     let pos = to.reserve(kept);
     for (at, i) in (pos..).zip(keep) {
         let f = from.slots().frame(i).unwrap();
+        let whole = f.data.as_ptr().cast_const();
+        let source = Source { head: whole, head_len: 0, tail: whole, tail_len: f.len as usize };
         // SAFETY: the frame is readable for its length, which fits, and the position is reserved.
-        unsafe { to.writer().write(at, f.data.as_ptr(), 0, f.data.as_ptr(), f.len as usize, f.flags) };
+        unsafe { to.writer().write(at, 1, f.flags, std::iter::once(source)) };
     }
     to.commit(pos, kept);
     from.complete(n);

@@ -8,8 +8,13 @@ use std::time::{Duration, Instant};
 use crate::pin;
 use valecast_ring::SlotFlags;
 use valecast_ring::client::Port;
-use valecast_ring::host::Endpoint;
+use valecast_ring::host::{Endpoint, Source};
 use valecast_ring::layout::{Layout, RingParams};
+
+/// Frames that are asked for together.
+const BLOCK: u32 = 64;
+/// Bytes that are copied by themselves, as a switch does that looks at them.
+const HEAD: usize = 16;
 
 /// Frames per second for frames of `size` bytes.
 pub fn run(size: usize, time: Duration) -> f64 {
@@ -35,22 +40,22 @@ pub fn run(size: usize, time: Duration) -> f64 {
             let n = out.claim(q.pending().min(256));
             let start = out.reserve(n);
             let (slots, w) = (q.slots(), out.writer());
-            for i in 0..n {
-                slots.prefetch(i + 8);
-                if let Ok(f) = slots.frame(i) {
-                    // SAFETY: the slot is readable while the queue lives, `n` positions are reserved, and
-                    // `size` is below the buffers' length.
-                    unsafe {
-                        w.write(
-                            start + u64::from(i),
-                            f.data.as_ptr(),
-                            16,
-                            f.data.as_ptr().add(16),
-                            f.len as usize - 16,
-                            SlotFlags::empty(),
-                        );
-                    }
-                }
+            let mut i = 0;
+            while i < n {
+                let block = (n - i).min(BLOCK);
+                slots.prefetch_descs(i, block);
+                w.prefetch(start + u64::from(i), block);
+                let plain = slots.plain(i, block, HEAD as u32, SlotFlags::empty());
+                // Both rings have as many slots and go on alike, so they end at the same frame.
+                (0..block).filter_map(&plain).for_each(|(data, _)| valecast_ring::prefetch(data.as_ptr()));
+                let sources = (0..block).map_while(plain).map(|(data, len)| {
+                    let head = data.as_ptr().cast_const();
+                    let (tail, tail_len) = (head.wrapping_add(HEAD), len as usize - HEAD);
+                    Source { head, head_len: HEAD, tail, tail_len }
+                });
+                // SAFETY: slots are readable while the queue lives, `n` positions are reserved, and `size` is below the
+                // buffers' length.
+                i += unsafe { w.write(start + u64::from(i), block, SlotFlags::empty(), sources) }.0;
             }
             if n > 0 {
                 out.commit(start, n);
