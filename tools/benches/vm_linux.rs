@@ -15,6 +15,8 @@ use serde_json::Value;
 
 /// Payloads of UDP: a frame of 64 bytes with its FCS, and one of 1506.
 const SIZES: [u32; 2] = [18, 1460];
+/// Round trips of a row.
+const TRIPS: u32 = 300;
 const GUEST: &str = "10.77.0.2";
 const HOST: &str = "10.77.0.3";
 
@@ -83,13 +85,29 @@ fn load(daemon: &Daemon, a: &mut Guest, kind: &str, to: &str, size: u32, seconds
     }
 }
 
-/// Average round trip (us).
-fn round_trip(a: &mut Guest, to: &str) -> f64 {
+/// Round trips (us), `count` more of them. Not their average: one that waited for a processor is worth ten.
+fn round_trips(a: &mut Guest, to: &str, count: u32, all: &mut Vec<f64>) {
     a.until("an answer", &format!("ping -n -q -c 1 -W 2 {to}"));
-    let text = a.ok(&format!("ping -n -q -c 100 -i 0.02 {to}"));
-    let average =
-        text.lines().find_map(|l| l.split_once("min/avg/max")?.1.split('/').nth(3)?.parse::<f64>().ok());
-    average.unwrap_or_else(|| panic!("no average in {text}")) * 1e3
+    let text = a.ok(&format!("ping -n -c {count} -i 0.02 {to}"));
+    let one = |line: &str| line.split_once("time=")?.1.split(' ').next()?.parse::<f64>().ok();
+    all.extend(text.lines().filter_map(one).map(|ms| ms * 1e3));
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    *all.get(all.len() / 2).expect("a round trip")
+}
+
+/// A row: before, between and after its loads a third of its round trips, so that they are of different moments.
+fn row(name: &str, a: &mut Guest, to: &str, mut load: impl FnMut(&mut Guest, u32) -> Load) -> String {
+    let mut trips = Vec::new();
+    round_trips(a, to, TRIPS / 3, &mut trips);
+    let loads = SIZES.map(|size| {
+        let load = load(a, size);
+        round_trips(a, to, TRIPS / 3, &mut trips);
+        load
+    });
+    line(name, &loads, median(trips))
 }
 
 fn line(name: &str, loads: &[Load], rtt: f64) -> String {
@@ -139,18 +157,14 @@ fn main() {
                     up(guest, address);
                 }
             }
-            let rtt = round_trip(&mut a, GUEST);
-            let loads = SIZES.map(|size| {
+            to_guest.push(row(mode.name, &mut a, GUEST, |a, size| {
                 iperf3_serve(&mut b);
-                load(&daemon, &mut a, kind, GUEST, size, seconds)
-            });
-            to_guest.push(line(mode.name, &loads, rtt));
-            let rtt = round_trip(&mut a, HOST);
-            let loads = SIZES.map(|size| {
+                load(&daemon, a, kind, GUEST, size, seconds)
+            }));
+            to_host.push(row(mode.name, &mut a, HOST, |a, size| {
                 let _server = iperf3_server(&host);
-                load(&daemon, &mut a, kind, HOST, size, seconds)
-            });
-            to_host.push(line(mode.name, &loads, rtt));
+                load(&daemon, a, kind, HOST, size, seconds)
+            }));
         }
         daemon.stop();
     }
