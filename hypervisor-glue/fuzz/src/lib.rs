@@ -5,7 +5,11 @@
 mod e1000;
 mod vfio_user;
 mod vhost_user;
+mod virtio_around;
+mod virtio_device;
+mod virtio_net;
 
 pub use e1000::*;
 pub use vfio_user::*;
 pub use vhost_user::*;
+pub use virtio_net::*;

@@ -145,8 +145,12 @@ impl Queue {
     fn upcoming_id(&self, mem: &impl Dma) -> Result<u16, Fault> {
         // ORDERING: Relaxed; the driver wrote it.
         let id = u16::from_le(self.entry(mem, self.next)?.load(Ordering::Relaxed));
-        // It lies where the device might write.
-        if id < self.n { Ok(id) } else { Err(Fault::Entry(self.number, id.into(), 0)) }
+        // It lies where the device might write: such a number, or one of a buffer that it has, would be its doing.
+        if id < self.n && self.lent[usize::from(id / 64)] & 1 << (id % 64) == 0 {
+            Ok(id)
+        } else {
+            Err(Fault::Entry(self.number, id.into(), 0))
+        }
     }
 
     /// Where the buffer to be lent next is.

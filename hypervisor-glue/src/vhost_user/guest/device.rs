@@ -144,4 +144,9 @@ fn what_a_device_may_not_say_is_a_fault() {
         o.give(TRANSMIT, 0, 0);
     }
     assert_eq!(o.driver.reclaim(&o.mem), Err(Fault::Entry(TRANSMIT, 0, 0)));
+    // One that the device has, where the driver keeps those that it does not.
+    let mut o = Other::new();
+    assert!(o.driver.send(&mut o.bus, &o.mem, &[0; 60]).unwrap());
+    o.mem.write(o.places(TRANSMIT).available + 4 + 2, &[0; 2]).unwrap();
+    assert_eq!(o.driver.send(&mut o.bus, &o.mem, &[1; 60]), Err(Fault::Entry(TRANSMIT, 0, 0)));
 }
