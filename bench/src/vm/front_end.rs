@@ -4,6 +4,7 @@
 //! the eventfd that the port listens to. The status register does, and when its write is done the port has heard of the
 //! rings, or has let go of them.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -22,7 +23,8 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use super::card::{Card, Slot, mailbox};
 use super::processor::BAR0;
 
-const QUEUES: [u16; 2] = [RECEIVE, TRANSMIT];
+/// A port's queues.
+pub const QUEUES: [u16; 2] = [RECEIVE, TRANSMIT];
 
 /// A connection to a port, and what the guest's device is made of.
 pub struct FrontEnd {
@@ -57,15 +59,41 @@ impl FrontEnd {
         Ok(Self { front, offered, kicks: [event()?, event()?], plugged: None })
     }
 
+    /// Features that the port offers.
+    pub fn offered(&self) -> u64 {
+        self.offered
+    }
+
+    /// Rings the doorbell of a queue.
+    pub fn ring(&self, queue: u16) {
+        if let Some(kick) = self.kicks.get(usize::from(queue)) {
+            // It only fails when it is rung already, 2^64 - 2 times.
+            let _ = kick.write(1);
+        }
+    }
+
+    /// Shares the guest's memory, from address 0 on; `call` is written for an interrupt.
+    pub fn share(&mut self, memory: &Arc<MmapRaw>, file: &File, call: EventFd) -> io::Result<()> {
+        let region = VhostUserMemoryRegionInfo {
+            guest_phys_addr: 0,
+            memory_size: memory.len() as u64,
+            userspace_addr: memory.as_ptr() as u64,
+            mmap_offset: 0,
+            mmap_handle: file.as_raw_fd(),
+        };
+        self.front.set_mem_table(&[region]).map_err(refused("take the guest's memory"))?;
+        self.plugged = Some((memory.clone(), call));
+        Ok(())
+    }
+
     /// The guest's driver is ready.
-    fn begin(&mut self) -> io::Result<()> {
+    pub fn begin(&mut self, setup: &Setup) -> io::Result<()> {
         let Some((memory, call)) = &self.plugged else { return Err(bad("there is no memory yet")) };
-        let setup = mailbox(memory).virtio.said().ok_or_else(|| bad("the guest's rings have no size"))?;
         let protocol = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
         self.front.set_features(setup.features | protocol).map_err(refused("take the features"))?;
         for (queue, places) in QUEUES.into_iter().zip(setup.queues) {
             let (kick, n) = (&self.kicks[usize::from(queue)], usize::from(queue));
-            let data = places_here(memory, &setup, &places)?;
+            let data = places_here(memory, setup, &places)?;
             self.front.set_vring_num(n, setup.entries).map_err(refused("take the size of a ring"))?;
             self.front.set_vring_base(n, 0).map_err(refused("begin a ring"))?;
             self.front.set_vring_addr(n, &data).map_err(refused("take the places of a ring"))?;
@@ -77,7 +105,7 @@ impl FrontEnd {
     }
 
     /// It is done: when this returns the port does not use its rings any more.
-    fn end(&mut self) -> io::Result<()> {
+    pub fn end(&mut self) -> io::Result<()> {
         for queue in QUEUES {
             self.front.get_vring_base(queue.into()).map_err(refused("stop a ring"))?;
         }
@@ -113,14 +141,7 @@ impl Card for FrontEnd {
     }
 
     fn plug(&mut self, slot: &Slot<'_>) -> io::Result<()> {
-        let region = VhostUserMemoryRegionInfo {
-            guest_phys_addr: 0,
-            memory_size: slot.memory.len() as u64,
-            userspace_addr: slot.memory.as_ptr() as u64,
-            mmap_offset: 0,
-            mmap_handle: slot.file.as_raw_fd(),
-        };
-        self.front.set_mem_table(&[region]).map_err(refused("take the guest's memory"))?;
+        self.share(slot.memory, slot.file, slot.raise.try_clone()?)?;
         for (queue, kick) in QUEUES.into_iter().zip(&self.kicks) {
             let at = IoEventAddress::Mmio(BAR0 + u64::from(virtio::doorbell(queue)));
             slot.vm
@@ -129,7 +150,6 @@ impl Card for FrontEnd {
         }
         // ORDERING: Relaxed: before the guest is started.
         mailbox(slot.memory).virtio.offered.store(self.offered, Ordering::Relaxed);
-        self.plugged = Some((slot.memory.clone(), slot.raise.try_clone()?));
         Ok(())
     }
 
@@ -141,7 +161,10 @@ impl Card for FrontEnd {
     fn write(&mut self, at: u64, data: &[u8]) -> io::Result<()> {
         match (u32::try_from(at), data.first()) {
             (Ok(virtio::STATUS), Some(0)) => self.end(),
-            (Ok(virtio::STATUS), Some(_)) => self.begin(),
+            (Ok(virtio::STATUS), Some(_)) => {
+                let said = self.plugged.as_ref().and_then(|(memory, _)| mailbox(memory).virtio.said());
+                self.begin(&said.ok_or_else(|| bad("the guest's rings have no size"))?)
+            }
             _ => Ok(()),
         }
     }

@@ -10,7 +10,7 @@
 //! - `processor`: the thread that runs the guest;
 //! - `card`: what a machine asks of its card; [`client`]: the e1000, by vfio-user messages; `front_end`: virtio-net, by
 //!   vhost-user;
-//! - [`inside`]: the guests' driver without a guest, for comparison;
+//! - [`inside`]: the guests' drivers without a guest, for comparison;
 //! - [`load`]: the payload ([`valecast_guest_bare`]) into memory.
 
 mod card;

@@ -6,19 +6,23 @@
 //! ring client in this process. All cells run once per round, in the same order, so that noise of the machine falls on
 //! all of them; tables show medians of the rounds.
 //!
-//! [`cells`]: what is measured; [`rig`]: the processes, and one cell's run; [`table`] and [`chart`]: what came out.
+//! [`cells`]: what is measured; [`service`]: the daemon; [`rig`]: its guests and clients, and one cell's run; [`table`] and [`chart`]: what came out.
 
 mod cells;
 mod chart;
 mod rig;
+mod service;
 mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cells::Cell;
 use clap::Parser;
 use rig::{Figures, Overflow, Rig, Tuning};
+
+type Trouble = Box<dyn std::error::Error>;
 
 /// Bare guests under KVM at e1000 ports, in the shape of the paper's Figure 1.
 #[derive(Debug, Parser)]
@@ -29,7 +33,7 @@ struct Args {
     /// Milliseconds of each run.
     #[arg(long, default_value_t = 250)]
     ms: u64,
-    /// Only cells whose name contains this, or `no guests`.
+    /// Only cells whose name contains this; `no guests` or `frames lost`: only that table.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Descriptors of a guest's rings.
@@ -73,29 +77,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
-    let rounds = args.rounds;
-    let inside = args.only.as_deref() == Some("no guests");
-    let mut cells = cells::all();
-    if let Some(only) = &args.only {
-        cells.retain(|c| c.to_string().contains(only.as_str()));
-    }
-    if cells.is_empty() && !inside {
-        return Err("no cell's name contains what --only says, nor is it \"no guests\"".into());
-    }
-    let tuning = Tuning {
-        descriptors: args.descriptors,
-        polls: args.polls,
-        send_polls: args.send_polls,
-        spin: args.spin,
-        overflow: args.overflow,
-        pinned: args.pin,
-    };
-    let time = Duration::from_millis(args.ms);
-    if inside {
-        print!("{}", table::no_guests(rig::inside(&tuning, rounds, time)?));
-        return Ok(());
-    }
+/// All rounds of some cells, each with new guests' jobs in the same processes.
+fn rows(cells: &[Cell], tuning: Tuning, rounds: u64, time: Duration) -> Result<Vec<table::Row>, Trouble> {
     let mut rig = Rig::start(tuning)?;
     let mut runs: Vec<Vec<Figures>> = vec![Vec::new(); cells.len()];
     for round in 0..rounds {
@@ -105,19 +88,59 @@ fn measure(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
             runs.push(f);
         }
     }
-    let rows: Vec<table::Row> = cells
-        .iter()
-        .zip(&runs)
-        .map(|(c, r)| table::Row { cell: *c, median: Figures::median(r), runs: r.clone() })
-        .collect();
+    let row =
+        |(c, runs): (&Cell, Vec<Figures>)| table::Row { cell: *c, median: Figures::median(&runs), runs };
+    Ok(cells.iter().zip(runs).map(row).collect())
+}
+
+fn measure(args: &Args) -> Result<(), Trouble> {
+    let tuning = Tuning {
+        descriptors: args.descriptors,
+        polls: args.polls,
+        send_polls: args.send_polls,
+        spin: args.spin,
+        overflow: args.overflow,
+        pinned: args.pin,
+    };
+    let (rounds, time) = (args.rounds, Duration::from_millis(args.ms));
+    let no_guests = || Ok::<_, Trouble>(table::no_guests(&rig::inside(&tuning, rounds, time)?));
+    let lossy = || {
+        let pkt_gen: Vec<_> = cells::all().into_iter().filter(|c| c.batch == cells::BATCH).collect();
+        rows(&pkt_gen, Tuning { overflow: Overflow::Drop, ..tuning }, rounds, time)
+    };
+    let mut cells = cells::all();
+    let rows = match args.only.as_deref() {
+        Some("no guests") => {
+            print!("{}", no_guests()?);
+            return Ok(());
+        }
+        Some("frames lost") => {
+            let rows = lossy()?;
+            if !args.json {
+                print!("{}", table::lossy(&rows));
+            }
+            rows
+        }
+        only => {
+            cells.retain(|c| only.is_none_or(|only| c.to_string().contains(only)));
+            if cells.is_empty() {
+                return Err(
+                    "no cell's name contains what --only says, nor is it \"no guests\" or \"frames lost\""
+                        .into(),
+                );
+            }
+            let rows = rows(&cells, tuning, rounds, time)?;
+            if !args.json {
+                print!("{}", table::markdown(&rows));
+                if only.is_none() {
+                    print!("\n{}\n{}", table::lossy(&lossy()?), no_guests()?);
+                }
+            }
+            rows
+        }
+    };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
-    } else {
-        print!("{}", table::markdown(&rows));
-        if args.only.is_none() {
-            drop(rig);
-            print!("\n{}", table::no_guests(rig::inside(&tuning, rounds, time)?));
-        }
     }
     if let Some(file) = &args.svg {
         std::fs::write(file, chart::svg(&rows)).map_err(|e| format!("{}: {e}", file.display()))?;

@@ -1,7 +1,5 @@
-//! The daemon, the guests, the host's side; and one run.
+//! The guests, the host's side; and one run.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,20 +12,18 @@ use valecast_bench::{
 use valecast_guest::mailbox::{Counted, Job, Role};
 use valecast_ring::client::{AttachOptions, Link, Port, RxRing, TxRing};
 
+use super::Trouble;
 use super::cells::{Cell, FULL, Mode, SHORT, Way};
-
-type Trouble = Box<dyn std::error::Error>;
+use super::service::Service;
 
 /// The guests with an e1000.
-const CARDS: [Mac; 2] = [[0x52, 0x54, 0, 0xe1, 0, 1], [0x52, 0x54, 0, 0xe1, 0, 2]];
+pub const CARDS: [Mac; 2] = [[0x52, 0x54, 0, 0xe1, 0, 1], [0x52, 0x54, 0, 0xe1, 0, 2]];
 /// Those with virtio-net.
 const VIRTIO: [Mac; 2] = [[0x52, 0x54, 0, 0xe1, 0, 3], [0x52, 0x54, 0, 0xe1, 0, 4]];
 /// The host.
 const HOST: Mac = [0x52, 0x54, 0, 0xe1, 0, 5];
 /// Memory of a guest: 4096 descriptors per ring need 18 MiB of it.
 const MEMORY: usize = 32 << 20;
-/// Slots of the host's rings: as many as guests have descriptors, so that who waits for whom has as much to do.
-const SLOTS: u32 = 4096;
 /// Before the figures are taken.
 const WARM: Duration = Duration::from_millis(80);
 
@@ -93,15 +89,6 @@ impl Figures {
     }
 }
 
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Everything that runs.
 pub struct Rig {
     tuning: Tuning,
@@ -112,87 +99,38 @@ pub struct Rig {
     _service: Service,
 }
 
-fn config(run_dir: &Path, tuning: &Tuning) -> String {
-    let (cpus, spin) = (if tuning.pinned { "cpus = [1]\n" } else { "" }, tuning.spin);
-    let mut s =
-        format!("run_dir = {run_dir:?}\n[[switch]]\nname = \"v\"\nworkers = 1\nspin = \"{spin}us\"\n{cpus}");
-    let overflow = match tuning.overflow {
-        Overflow::Drop => "",
-        Overflow::Backpressure => "overflow = \"backpressure\"\n",
-    };
-    for (name, mac) in ["a", "b"].iter().zip(CARDS) {
-        let mac = mac.map(|b| format!("{b:02x}")).join(":");
-        s += &format!(
-            "[[switch.port]]\nname = \"{name}\"\nkind = \"e1000\"\ncsb = true\nmac = \"{mac}\"\n{overflow}"
-        );
-    }
-    for name in ["c", "d"] {
-        s += &format!("[[switch.port]]\nname = \"{name}\"\nkind = \"vhost-user\"\n{overflow}");
-    }
-    s + &format!("[[switch.port]]\nname = \"h\"\nkind = \"ring\"\nslots = {SLOTS}\n{overflow}")
-}
-
-/// A daemon with its ports' sockets: two of cards, two of virtio-net, one of rings.
-struct Service {
-    sockets: [PathBuf; 5],
-    _daemon: Daemon,
-    _folder: tempfile::TempDir,
-}
-
-impl Service {
-    /// Starts the daemon that lies beside this program.
-    fn start(tuning: &Tuning) -> Result<Self, Trouble> {
-        let folder = tempfile::tempdir()?;
-        let (run_dir, file) = (folder.path().join("run"), folder.path().join("valecast.toml"));
-        std::fs::write(&file, config(&run_dir, tuning))?;
-        let program = std::env::current_exe()?.with_file_name("valecast");
-        let log = std::fs::File::create(folder.path().join("log"))?;
-        let child = Command::new(&program)
-            .arg("run")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .map_err(|e| format!("{}: {e}", program.display()))?;
-        let daemon = Daemon(child);
-        let sockets = ["v.a.vm", "v.b.vm", "v.c.vm", "v.d.vm", "v.ring"].map(|s| run_dir.join(s));
-        let begun = Instant::now();
-        while !sockets.iter().all(|s: &PathBuf| s.exists()) {
-            if begun.elapsed() > Duration::from_secs(10) {
-                let log = std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
-                return Err(format!("the daemon does not serve its ports; it said:\n{log}").into());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(Self { sockets, _daemon: daemon, _folder: folder })
-    }
-}
-
-/// Frames per second between two cards without guests: medians of `rounds`, short frames and long.
-pub fn inside(tuning: &Tuning, rounds: u64, time: Duration) -> Result<[f64; 2], Trouble> {
+/// Frames per second between two cards without guests, and between two of virtio-net: medians of `rounds`, short frames
+/// and long.
+pub fn inside(tuning: &Tuning, rounds: u64, time: Duration) -> Result<Vec<(Mode, [f64; 2])>, Trouble> {
     let service = Service::start(tuning)?;
-    let ends = [service.sockets[0].as_path(), service.sockets[1].as_path()];
-    let mut rates = [Vec::new(), Vec::new()];
+    let [a, b, c, d, _] = &service.sockets;
+    let ends = [
+        (Mode::Csb, [a, b].map(|s| Socket::VfioUser(s)), CARDS),
+        (Mode::Virtio, [c, d].map(|s| Socket::VhostUser(s)), VIRTIO),
+    ];
+    let mut rates = ends.map(|_| [Vec::new(), Vec::new()]);
     for _ in 0..rounds.max(1) {
-        for (len, rates) in [SHORT, FULL].iter().zip(&mut rates) {
-            let begun = Instant::now();
-            // A port takes its next guest a moment after the last has gone.
-            let rate = loop {
-                match inside::run(ends, CARDS, tuning.descriptors, *len as usize, time) {
-                    Err(_) if begun.elapsed() < Duration::from_secs(5) => {
-                        std::thread::sleep(Duration::from_millis(10));
+        for ((_, sockets, macs), rates) in ends.iter().zip(&mut rates) {
+            for (len, rates) in [SHORT, FULL].iter().zip(rates) {
+                let begun = Instant::now();
+                // A port takes its next guest a moment after the last has gone.
+                let rate = loop {
+                    match inside::run(*sockets, *macs, tuning.descriptors, *len as usize, time) {
+                        Err(_) if begun.elapsed() < Duration::from_secs(5) => {
+                            std::thread::sleep(Duration::from_millis(10));
+                        }
+                        done => break done?,
                     }
-                    done => break done?,
-                }
-            };
-            rates.push(rate);
+                };
+                rates.push(rate);
+            }
         }
     }
-    Ok(rates.map(|mut all| {
+    let median = |mut all: Vec<f64>| {
         all.sort_by(f64::total_cmp);
         all[all.len() / 2]
-    }))
+    };
+    Ok(ends.iter().zip(rates).map(|((mode, ..), rates)| (*mode, rates.map(median))).collect())
 }
 
 impl Rig {

@@ -80,16 +80,40 @@ pub fn markdown(rows: &[Row]) -> String {
     s
 }
 
+/// Pkt-gen's rows of ports that lose frames.
+pub fn lossy(rows: &[Row]) -> String {
+    let mut s = format!(
+        "### Frames lost where a receiver is full, as in VALE\n\n\
+         | way | driver | 64 B sent, kpps | received, kpps | TX kicks / frame | TX irq / frame | RX irq / frame | RX kicks / frame \
+         | {FULL} B received, kpps | Mbit/s |\n|---|---|--:|--:|--:|--:|--:|--:|--:|--:|\n"
+    );
+    for way in [Way::GuestHost, Way::GuestGuest] {
+        for mode in PKT_GEN {
+            let Some(short) = find(rows, way, mode, SHORT, BATCH) else { continue };
+            let name = format!("{} | {}", capital(way.name()), mode.name());
+            line(&mut s, &name, short, find(rows, way, mode, FULL, BATCH));
+        }
+    }
+    s
+}
+
 /// The drivers without virtual machines.
-pub fn no_guests([short, long]: [f64; 2]) -> String {
-    format!(
+pub fn no_guests(rates: &[(Mode, [f64; 2])]) -> String {
+    let mut s = format!(
         "### Without guests: both drivers on one thread, the switch on another\n\n\
-         | driver | 64 B, kpps | {FULL} B, kpps | Mbit/s |\n|---|--:|--:|--:|\n\
-         | CSB, {BATCH} at once | {} | {} | {:.0} |\n",
-        kpps(short),
-        kpps(long),
-        mbits(long, FULL)
-    )
+         | driver | 64 B, kpps | {FULL} B, kpps | Mbit/s |\n|---|--:|--:|--:|\n"
+    );
+    for (mode, [short, long]) in rates {
+        let name = if *mode == Mode::Csb { "CSB" } else { mode.name() };
+        let _ = writeln!(
+            s,
+            "| {name}, {BATCH} at once | {} | {} | {:.0} |",
+            kpps(*short),
+            kpps(*long),
+            mbits(*long, FULL)
+        );
+    }
+    s
 }
 
 fn line(s: &mut String, name: &str, short: &Row, long: Option<&Row>) {
