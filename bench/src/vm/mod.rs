@@ -11,10 +11,12 @@
 //! - `card`: what a machine asks of its card; [`client`]: the e1000, by vfio-user messages; `front_end`: virtio-net, by
 //!   vhost-user;
 //! - [`inside`]: the guests' drivers without a guest, for comparison;
+//! - [`counted`]: two such drivers, their cards and a switch in one thread, whose instructions are counted;
 //! - [`load`]: the payload ([`valecast_guest_bare`]) into memory.
 
 mod card;
 pub mod client;
+pub mod counted;
 mod front_end;
 pub mod inside;
 pub mod load;

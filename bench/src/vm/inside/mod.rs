@@ -4,7 +4,7 @@
 //! - `card`: an e1000's driver at a port of kind `e1000`, with the CSB;
 //! - `virtio`: virtio-net's at one of kind `vhost-user`.
 
-mod card;
+pub(super) mod card;
 mod virtio;
 
 use std::ptr::NonNull;
@@ -47,7 +47,7 @@ impl Ram {
 }
 
 /// A driver at a port.
-trait End {
+pub(super) trait End {
     /// Every transmit buffer holds this frame.
     fn fill(&mut self, frame: &[u8]) -> Result<(), VmError>;
     /// Sends up to `most` of those, of `len` bytes, and tells the port.
