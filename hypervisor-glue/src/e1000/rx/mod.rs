@@ -172,12 +172,11 @@ impl Device {
     /// Copies claimed frames to the guest. Frames that it does not want, or that are lost, are counted by the device
     /// and part of the tally (they left the switch).
     pub fn put<M: Dma + ?Sized>(&self, mem: &M, burst: &Burst, list: &[Entry]) -> Tally {
-        let frames = || list.iter().map(|e| &burst.frames[usize::from(e.frame)]);
-        let tally =
-            Tally { frames: list.len() as u64, bytes: frames().map(|f| f.len() as u64).sum(), tx_error: 0 };
+        let len = |e: &Entry| burst.frames[usize::from(e.frame)].len() as u64;
+        let tally = |bytes| Tally { frames: list.len() as u64, bytes, tx_error: 0 };
         if !self.receives() {
             self.counters.rx_disabled.add(list.len() as u64);
-            return tally;
+            return tally(list.iter().map(len).sum());
         }
         let shape = Shape::of(self);
         let filter = Filter::new(self);
@@ -185,7 +184,7 @@ impl Device {
         state.claimed = state.claimed.saturating_sub(shape.costs(burst, list));
         let Some(mut r) = self.rx_ring(mem, u32::MAX) else {
             self.counters.rx_no_room.add(list.len() as u64);
-            return tally;
+            return tally(list.iter().map(len).sum());
         };
         let started = r.head;
         let low = r.len >> (1 + (self.reg(regs::RCTL) >> rctl::RDMTS_SHIFT & 3).min(2));
@@ -193,9 +192,17 @@ impl Device {
         let mut w = Writer { device: self, mem, ring: Ring::new(mem, r.base, r.len, Access::Write), shape };
         let mut sums = Sums::default();
         let mut plain = Plain::new(self, &filter, &Ring::new(mem, r.base, r.len, Access::Write), mem, shape);
-        for f in frames() {
-            if !plain.as_mut().is_some_and(|p| p.frame(&mut r, burst, f, &mut sums)) {
+        // Bytes of frames that the guest did not get count, too: they left the switch.
+        let (mut rest, mut lost) = (list, 0);
+        while !rest.is_empty() {
+            let done = plain.as_mut().map_or(0, |p| p.frames(&mut r, burst, rest, &mut sums));
+            rest = &rest[done..];
+            if let Some((e, more)) = rest.split_first() {
+                let f = &burst.frames[usize::from(e.frame)];
+                let before = sums.bytes;
                 w.frame(&filter, &mut r, &Source::of(burst, f), &mut sums);
+                lost += f.len() as u64 - (sums.bytes - before);
+                rest = more;
             }
         }
         sums.add_to(self);
@@ -215,7 +222,7 @@ impl Device {
         if let Some(c) = self.csb(mem) {
             c.set_rdh(r.head);
         }
-        tally
+        tally(sums.bytes + lost)
     }
 
     /// Tells the guest of frames that were put; whether the interrupt line was asserted. Comes a while after

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use valecast_ring::{copy_payload, prefetch_write};
-use valecast_switch::frame::{Burst, Frame, HEAD};
+use valecast_switch::frame::{Burst, Entry, HEAD};
 
 use super::write::Sums;
 use super::{FCS, LEAST, Shape};
@@ -15,9 +15,9 @@ use crate::e1000::filter::{Filter, Verdict};
 use crate::e1000::regs::{self, rxcsum};
 
 /// Frames that buffers are asked for ahead of them.
-const AHEAD: u32 = 8;
+const AHEAD: usize = 8;
 /// Descriptors of a cache line.
-const PER_LINE: u32 = 4;
+const PER_LINE: usize = 4;
 
 /// Writes plain frames into a ring.
 pub(super) struct Plain<'a, M: Dma + ?Sized> {
@@ -54,46 +54,75 @@ impl<'a, M: Dma + ?Sized> Plain<'a, M> {
         Some(Self { filter, ring: ring.all()?, memory, shape, small, known: None })
     }
 
-    /// The frame into the next buffer, and the head behind it; `false`, and nothing was done, if it is not that plain.
-    #[inline(always)]
-    pub fn frame(&mut self, r: &mut RingRegs, burst: &Burst, f: &Frame, sums: &mut Sums) -> bool {
-        let Some((head, rest)) = burst.plain(f) else { return false };
-        let len = f.len();
-        let total = len.max(LEAST) + self.shape.fcs;
-        if len > self.shape.most || total > self.shape.buffer || r.head == r.tail {
-            return false;
-        }
-        let status = match self.known {
-            Some((k, status)) if k == key(head) => status,
-            _ => match self.look(head) {
-                Some(status) => status,
-                None => return false,
-            },
-        };
-        let Some([low, high]) = self.ring.get(r.head as usize) else { return false };
-        // ORDERING: Relaxed; the tail that led here was read with Acquire.
-        let addr = u64::from_le(low.load(Ordering::Relaxed));
-        let Some(to) = (addr != 0).then(|| self.memory.whole(addr, total)).flatten() else { return false };
-        self.ask_ahead(r);
-        let to = to.as_ptr();
-        // SAFETY: `total` bytes are writable at `to`: the frame, or 60 bytes if it is shorter, and the FCS. The
-        // frame's rest is readable, as the burst vouches.
-        unsafe {
-            to.cast::<[u8; HEAD]>().write_unaligned(*head);
-            copy_payload(rest.at, to.add(HEAD), rest.len);
-            if total == len + FCS {
-                to.add(len).cast::<[u8; FCS]>().write_unaligned([0; FCS]);
-            } else if total > len {
-                to.add(len).write_bytes(0, total - len);
+    /// Frames of `list` into the next buffers, from its beginning, as many as are that plain; the head behind them. How many.
+    pub fn frames(&mut self, r: &mut RingRegs, burst: &Burst, list: &[Entry], sums: &mut Sums) -> usize {
+        let mut done = 0;
+        loop {
+            match self.row(r, burst, &list[done..], sums) {
+                0 => return done,
+                n => done += n,
             }
         }
-        let w = Written { len: total as u16, status, ..Written::default() };
-        // ORDERING: Release: data first, status last.
-        high.store(w.word().to_le(), Ordering::Release);
-        r.head = if r.head + 1 == r.len { 0 } else { r.head + 1 };
-        sums.count(head, len);
-        sums.small |= len + FCS <= self.small;
-        true
+    }
+
+    /// The same, of frames that begin alike and are as long as each other, up to the ring's end.
+    #[inline(always)]
+    fn row(&mut self, r: &mut RingRegs, burst: &Burst, list: &[Entry], sums: &mut Sums) -> usize {
+        let of = |e: &Entry| &burst.frames[usize::from(e.frame)];
+        let Some((f, head)) = list.first().map(of).and_then(|f| Some((f, burst.plain(f)?.0))) else {
+            return 0;
+        };
+        let len = f.len();
+        let total = len.max(LEAST) + self.shape.fcs;
+        if len > self.shape.most || total > self.shape.buffer {
+            return 0;
+        }
+        let alike = key(head);
+        let status = match self.known {
+            Some((k, status)) if k == alike => status,
+            _ => match self.look(head) {
+                Some(status) => status,
+                None => return 0,
+            },
+        };
+        let w = Written { len: total as u16, status, ..Written::default() }.word().to_le();
+        let end = if r.tail >= r.head { r.tail } else { r.len };
+        let ring = self.ring.get(r.head as usize..end as usize).unwrap_or_default();
+        let mut n = 0;
+        for (f, [low, high]) in list.iter().map(of).zip(ring) {
+            let Some((head, rest)) = burst.plain(f) else { break };
+            if key(head) != alike || f.len() != len {
+                break;
+            }
+            // ORDERING: Relaxed; the tail that led here was read with Acquire.
+            let addr = u64::from_le(low.load(Ordering::Relaxed));
+            let Some(to) = (addr != 0).then(|| self.memory.whole(addr, total)).flatten() else { break };
+            ask_ahead(ring, n, &self.memory);
+            let to = to.as_ptr();
+            // SAFETY: `total` bytes are writable at `to`: the frame, or 60 bytes if it is shorter, and the FCS. The
+            // frame's rest is readable, as the burst vouches.
+            unsafe {
+                to.cast::<[u8; HEAD]>().write_unaligned(*head);
+                copy_payload(rest.at, to.add(HEAD), rest.len);
+                if total == len + FCS {
+                    to.add(len).cast::<[u8; FCS]>().write_unaligned([0; FCS]);
+                } else if total > len {
+                    to.add(len).write_bytes(0, total - len);
+                }
+            }
+            // ORDERING: Release: data first, status last.
+            high.store(w, Ordering::Release);
+            n += 1;
+        }
+        if n > 0 {
+            r.head += n as u32;
+            if r.head == r.len {
+                r.head = 0;
+            }
+            sums.count(head, len, n as u32);
+            sums.small |= len + FCS <= self.small;
+        }
+        n
     }
 
     /// The status of frames that begin so; `None` if they are not plain.
@@ -111,23 +140,19 @@ impl<'a, M: Dma + ?Sized> Plain<'a, M> {
         self.known = Some((key(head), status));
         Some(status)
     }
+}
 
-    /// Asks for what frames after this one will be written to.
-    #[inline(always)]
-    fn ask_ahead(&self, r: &RingRegs) {
-        let at = |ahead: u32| {
-            let i = r.head + ahead;
-            self.ring.get(if i >= r.len { i - r.len } else { i } as usize)
-        };
-        if r.head.is_multiple_of(PER_LINE)
-            && let Some(d) = at(2 * AHEAD)
-        {
-            prefetch_write(std::ptr::from_ref(d).cast());
-        }
-        if let Some([low, _]) = at(AHEAD)
-            && let Some(p) = self.memory.known(u64::from_le(low.load(Ordering::Relaxed)))
-        {
-            prefetch_write(p.as_ptr());
-        }
+/// Asks for what frames after the `n`th of `ring` will be written to.
+#[inline(always)]
+fn ask_ahead<M: Dma + ?Sized>(ring: &[[AtomicU64; 2]], n: usize, memory: &Window<'_, M>) {
+    if n.is_multiple_of(PER_LINE)
+        && let Some(d) = ring.get(n + 2 * AHEAD)
+    {
+        prefetch_write(std::ptr::from_ref(d).cast());
+    }
+    if let Some([low, _]) = ring.get(n + AHEAD)
+        && let Some(p) = memory.known(u64::from_le(low.load(Ordering::Relaxed)))
+    {
+        prefetch_write(p.as_ptr());
     }
 }

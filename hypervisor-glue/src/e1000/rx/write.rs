@@ -15,7 +15,7 @@ pub(super) struct Sums {
     batch: Batch,
     /// Frames alike that are not in the batch yet: receiver, length, and how many.
     alike: ([u8; 6], usize, u32),
-    bytes: u64,
+    pub bytes: u64,
     filtered: u64,
     too_long: u64,
     pub lost: u64,
@@ -24,16 +24,16 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Counts a frame that the guest got.
+    /// Counts `n` frames that the guest got, alike in whom they are for and how long they are.
     #[inline]
-    pub fn count(&mut self, [a, b, c, d, e, f, ..]: &[u8; 16], len: usize) {
+    pub fn count(&mut self, [a, b, c, d, e, f, ..]: &[u8; 16], len: usize, n: u32) {
         let to = [*a, *b, *c, *d, *e, *f];
         if (self.alike.0, self.alike.1) != (to, len) {
             self.count_alike();
             self.alike = (to, len, 0);
         }
-        self.alike.2 += 1;
-        self.bytes += len as u64;
+        self.alike.2 += n;
+        self.bytes += len as u64 * u64::from(n);
     }
 
     #[cold]
@@ -104,7 +104,7 @@ impl<M: Dma + ?Sized> Writer<'_, M> {
         };
         if copied {
             self.look_at(&parts, &mut last);
-            sums.count(&head, len);
+            sums.count(&head, len, 1);
             sums.small |= len + FCS <= d.reg(regs::RSRPD) as usize;
         } else {
             sums.dma += 1;

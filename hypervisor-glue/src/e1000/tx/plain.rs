@@ -13,9 +13,9 @@ use crate::e1000::dma::{Access, Dma, Ring, Window};
 use crate::e1000::regs::{self, tctl};
 
 /// Frames that are asked for ahead.
-const AHEAD: u32 = 8;
+const AHEAD: usize = 8;
 /// Descriptors of a cache line.
-const PER_LINE: u32 = 4;
+const PER_LINE: usize = 4;
 
 const fn command(bits: u8) -> u64 {
     (bits as u64) << 24
@@ -28,16 +28,18 @@ const DATA: (u64, u64) = (
     command(cmd::EOP | cmd::TSE | cmd::VLE | cmd::DEXT) | 0xf << 20 | 0xff << 40,
     command(cmd::EOP | cmd::DEXT) | 1 << 20,
 );
-/// What it asks for when it was sent; alike in a row.
+/// What the card writes.
+const STATUS: u64 = 0xff << 32;
+/// What it asks for when it was sent.
 const REPORT: u64 = command(cmd::RS | cmd::RPS | cmd::IDE);
 
-/// Bytes of the frame that is all of such a descriptor.
+/// Bits of the length in such a descriptor.
 #[inline(always)]
-fn plain(high: u64) -> Option<usize> {
+fn plain(high: u64) -> Option<u64> {
     if high & DATA.0 == DATA.1 {
-        Some((high & 0xf_ffff) as usize)
+        Some(0xf_ffff)
     } else if high & LEGACY.0 == LEGACY.1 {
-        Some((high & 0xffff) as usize)
+        Some(0xffff)
     } else {
         None
     }
@@ -86,35 +88,35 @@ impl<'a, M: Dma + ?Sized> Plain<'a, M> {
         Some(Self { ring: ring.all()?, memory: Window::new(mem, Access::Read), least })
     }
 
-    /// As many as there are from the head on, until `burst` has `max`.
+    /// As many as there are from the head on to the ring's end, and are alike but for place and length, until `burst` has
+    /// `max`.
     pub fn take(&mut self, r: &RingRegs, burst: &mut Burst, max: usize) -> Taken {
-        let load = |n: u32| {
-            let [low, high] = self.ring.get(at(r, n) as usize)?;
-            // ORDERING: Relaxed; the tail that led here was read with Acquire.
-            let half = |w: &AtomicU64| u64::from_le(w.load(Ordering::Relaxed));
-            Some((half(low), half(high)))
-        };
-        let pending = r.pending();
-        let asked = load(0).map_or(0, |(_, high)| high & REPORT);
+        let end = if r.tail >= r.head { r.tail } else { r.len };
+        let ring = self.ring.get(r.head as usize..end as usize).unwrap_or_default();
+        // ORDERING: Relaxed; the tail that led here was read with Acquire.
+        let half = |w: &AtomicU64| u64::from_le(w.load(Ordering::Relaxed));
+        let first = ring.first().map_or(0, |[_, high]| half(high));
+        let Some(length) = plain(first) else { return Taken { frames: 0, reports: false, may_wait: false } };
+        let alike = !(length | STATUS);
         let memory = &mut self.memory;
         let least = self.least;
-        let most = max.saturating_sub(burst.taken()).min(pending as usize);
+        let most = max.saturating_sub(burst.taken()).min(ring.len());
         let next = |n: u32| {
-            let (addr, high) = load(n)?;
-            let len = plain(high).filter(|len| (least..=MOST).contains(len))?;
-            if high & REPORT != asked {
+            let n = n as usize;
+            let [low, high] = ring.get(n)?;
+            let high = half(high);
+            let len = (high & length) as usize;
+            if high & alike != first & alike || !(least..=MOST).contains(&len) {
                 return None;
             }
-            let p = memory.whole(addr, len)?;
-            if n + AHEAD < pending
-                && let Some((addr, _)) = load(n + AHEAD)
-                && let Some(p) = memory.known(addr)
+            let p = memory.whole(half(low), len)?;
+            if let Some([low, _]) = ring.get(n + AHEAD)
+                && let Some(p) = memory.known(half(low))
             {
                 prefetch(p.as_ptr());
             }
             if n.is_multiple_of(PER_LINE)
-                && n + 3 * AHEAD < pending
-                && let Some(d) = self.ring.get(at(r, n + 3 * AHEAD) as usize)
+                && let Some(d) = ring.get(n + 3 * AHEAD)
             {
                 prefetch(std::ptr::from_ref(d).cast());
             }
@@ -122,6 +124,7 @@ impl<'a, M: Dma + ?Sized> Plain<'a, M> {
         };
         // SAFETY: guest memory that stays mapped while the burst is in use (see `Dma`); frames have at least 16 bytes.
         let frames = unsafe { burst.push_plain(most, next) };
+        let asked = first & REPORT;
         let reports = asked & command(cmd::RS | cmd::RPS) != 0;
         Taken { frames, reports, may_wait: asked & command(cmd::IDE) != 0 }
     }
