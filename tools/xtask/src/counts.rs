@@ -7,6 +7,8 @@ use crate::cmd::{self, Cmd};
 use crate::report::Outcome;
 
 const ALLOWED: &str = "bench/counts.toml";
+/// Those that have the jobs.
+const PROGRAMS: [&str; 2] = ["counts", "counts_vm"];
 /// The function whose instructions count, with all that it calls.
 const COUNTED: &str = "*Rig*forward*";
 
@@ -15,7 +17,8 @@ pub fn run(write: bool) -> Outcome {
     if !cmd::on_path("valgrind") {
         return Outcome::NotRun("needs valgrind (package valgrind)".into());
     }
-    let build = ["build", "--release", "--locked", "-p", "valecast-bench", "--bin", "counts"];
+    let mut build = vec!["build", "--release", "--locked", "-p", "valecast-bench"];
+    build.extend(PROGRAMS.iter().flat_map(|p| ["--bin", p]));
     Cmd::cargo(build).run().and_then(|| match measure(write) {
         Ok(complaints) => crate::outcome(&complaints),
         Err(wrong) => Outcome::Failed(wrong),
@@ -23,17 +26,20 @@ pub fn run(write: bool) -> Outcome {
 }
 
 fn measure(write: bool) -> Result<Vec<String>, String> {
-    let binary = cmd::target_dir().join("release/counts");
-    let binary = binary.to_string_lossy();
-    let list = Cmd::new(&binary, ["--list"]).output()?;
-    let jobs: Vec<String> = String::from_utf8_lossy(&list.stdout).lines().map(str::to_owned).collect();
+    let mut jobs: Vec<(String, String)> = Vec::new();
+    for program in PROGRAMS {
+        let binary = cmd::target_dir().join("release").join(program).to_string_lossy().into_owned();
+        let list = Cmd::new(&binary, ["--list"]).output()?;
+        let names = String::from_utf8_lossy(&list.stdout).into_owned();
+        jobs.extend(names.lines().map(|job| (binary.clone(), job.to_owned())));
+    }
     let text = fs::read_to_string(cmd::root().join(ALLOWED)).map_err(|e| format!("{ALLOWED}: {e}"))?;
     let allowed: toml::Table = text.parse().map_err(|e| format!("{ALLOWED}: {e}"))?;
     let number = |key: &str| allowed.get(key).and_then(|v| v.as_float().or(v.as_integer().map(|i| i as f64)));
     let tolerance = number("tolerance").ok_or(format!("{ALLOWED}: no `tolerance`"))?;
     let (mut complaints, mut counted) = (Vec::new(), String::new());
-    for job in &jobs {
-        let now = per_frame(&binary, job)?;
+    for (binary, job) in &jobs {
+        let now = per_frame(binary, job)?;
         counted += &format!("{job} = {now:.0}\n");
         match number(job) {
             None => {
