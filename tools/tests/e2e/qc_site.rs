@@ -154,12 +154,12 @@ fn text(run: &Path) -> String {
 
 /// A tree from a to b; the number of the generation.
 fn install(controller: &Controller, generation: u64) {
-    let tree = |ingress: Value, out: Value, receiver: Value, rate: Value| {
-        let towards = if rate.is_null() { json!({}) } else { json!({ "1": "to-b" }) };
-        json!({ "tree": 9, "ingress": ingress, "out": out, "receiver": receiver, "towards": towards, "rate": rate })
+    let tree = |ingress: Value, out: Value, receiver: Value, limit: Value| {
+        let towards = if limit.is_null() { json!({}) } else { json!({ "1": "to-b" }) };
+        json!({ "tree": 9, "ingress": ingress, "out": out, "receiver": receiver, "towards": towards, "limit": limit })
     };
     let incoming = json!([{ "tree": 9, "transfer": 1, "partition": 0, "receiver": 1, "from": "a", "name": "f", "bytes": 5 }]);
-    let a = tree(Value::Null, json!(["to-b"]), Value::Null, json!(1_000_000));
+    let a = tree(Value::Null, json!(["to-b"]), Value::Null, json!({ "rate": 1_000_000, "burst": 10_000 }));
     let b = tree(json!("to-a"), json!([]), json!(1), Value::Null);
     controller.plan("a", json!({ "generation": generation, "trees": [a], "incoming": [] }));
     controller.plan("b", json!({ "generation": generation, "trees": [b], "incoming": incoming }));
