@@ -66,7 +66,9 @@ impl Segment {
         let ip = &b[ETHERNET..];
         let (l4, packet, protocol) = match (be(&b, 12), ip[0]) {
             // Neither a fragment nor the first of several, and the header is right: it is made anew.
-            (0x0800, 0x45) if be(ip, 6) & 0xbfff == 0 && fold(add(0, &ip[..20], false)) == 0 => {
+            (0x0800, 0x45)
+                if ip[9] == TCP && be(ip, 6) & 0xbfff == 0 && fold(add(0, &ip[..20], false)) == 0 =>
+            {
                 (ETHERNET + 20, be(ip, 2), ip[9])
             }
             (0x86dd, first) if first >> 4 == 6 => (ETHERNET + 40, 40 + be(ip, 4), ip[6]),
