@@ -96,6 +96,17 @@ pub struct TreeLimit {
     pub burst: u64,
 }
 
+impl TreeLimit {
+    /// The least there is: what stands still, or is not decided yet. A frame longer than such a bucket goes when it is full.
+    pub const LEAST: Self = Self { rate: 1, burst: 64 };
+
+    /// What a switch takes for it.
+    #[must_use]
+    pub fn at_least(self) -> Self {
+        Self { rate: self.rate.max(Self::LEAST.rate), burst: self.burst.max(Self::LEAST.burst) }
+    }
+}
+
 /// A tree that ends at a site, as its receiver needs to know it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

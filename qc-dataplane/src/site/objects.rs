@@ -133,10 +133,9 @@ fn ring(name: &str, slots: u32, more: &str) -> Result<Port, ConfigErrors> {
 
 /// The port of a tree's sender.
 fn sender(tree: u32, limit: Option<TreeLimit>) -> Result<Port, ConfigErrors> {
-    // As long as nothing is decided, the least there is.
-    let limit = limit
-        .map(|TreeLimit { rate, burst }| (rate.max(1), burst.max(64)))
-        .map(|(rate, burst)| format!("rate = {rate}\nrate_burst = {burst}\nrate_mode = \"shape\""));
+    let limit = limit.map(TreeLimit::at_least).map(|TreeLimit { rate, burst }| {
+        format!("rate = {rate}\nrate_burst = {burst}\nrate_mode = \"shape\"")
+    });
     ring(&sender_port(tree), SENDER_SLOTS, &limit.unwrap_or_default())
 }
 

@@ -22,8 +22,6 @@ const BURST: f64 = 0.01;
 /// Rates are changed if they differ by more than this, and bursts.
 const WORTH: f64 = 0.01;
 const WORTH_OF_BURST: f64 = 0.2;
-/// Least bytes of a bucket that a switch takes. A frame that is longer goes when the bucket is full.
-const LEAST_BURST: u64 = 64;
 
 /// A tree to share rates out to.
 #[derive(Clone, Copy, Debug)]
@@ -85,19 +83,18 @@ pub fn allocate(
             rank: policy.rank(usize::try_from(f.arrival).unwrap_or(usize::MAX), f.left),
         })
         .collect();
-    let all = |rates: &[f64]| {
+    let limits = |rates: &[f64]| {
         let both = rates.iter().zip(&even);
         both.map(|(rate, even)| limit((rate + even * FLOOR) * UNIT, even * UNIT)).collect()
     };
     // Without an allocation there is the floor.
-    allocator.allocate(policy, &capacity, &demands).map_or_else(|_| all(&vec![0.0; flows.len()]), all)
+    allocator.allocate(policy, &capacity, &demands).map_or_else(|_| limits(&vec![0.0; flows.len()]), limits)
 }
 
 /// The limit for a rate, where all trees on the slowest link could have `even`, both in bit/s.
 fn limit(rate: f64, even: f64) -> TreeLimit {
     let burst = (even * AT_ONCE / 8.0).min(MOST_AT_ONCE).max(rate * BURST / 8.0);
-    // A transfer that is to stand still gets the least there is.
-    TreeLimit { rate: (rate as u64).max(1), burst: (burst as u64).max(LEAST_BURST) }
+    TreeLimit { rate: rate as u64, burst: burst as u64 }.at_least()
 }
 
 /// Whether a limit differs enough to tell the sender's site.

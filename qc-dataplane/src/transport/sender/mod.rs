@@ -73,6 +73,7 @@ pub struct Sender {
     cursor: u64,
     next_poll: u64,
     poll_every: u64,
+    /// The last poll has yet to leave.
     poll_waits: bool,
     /// When the last poll's answers should be here.
     answered: u64,
