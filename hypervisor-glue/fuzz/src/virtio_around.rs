@@ -4,23 +4,10 @@ use valecast_guest::driver::Bus;
 use valecast_guest::virtio::{Frame, HEADER, doorbell};
 use valecast_hypervisor_glue::e1000::dma::{Access, Dma, HeapMemory, Span};
 
+pub use super::e1000::Bytes;
+
 /// Where the driver's memory begins.
 pub const BASE: u64 = 0x10_0000;
-
-/// A case's bytes, taken from the front; zeros when they run out.
-pub struct Bytes<'a>(pub &'a [u8]);
-
-impl Bytes<'_> {
-    pub fn u8(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    pub fn u16(&mut self) -> u16 {
-        u16::from_le_bytes([self.u8(), self.u8()])
-    }
-}
 
 /// Guest memory as the driver sees it, which has no business outside of its own.
 pub struct Own {
