@@ -4,18 +4,19 @@
 //! request over a Unix socket; [`wait`] gives them the rest.
 
 use std::error::Error;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
+use std::{io, iter};
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
-use hyper::body::{Body, Bytes};
+use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 
 /// Longest answer that is believed.
 const MOST: usize = 256 << 20;
@@ -78,7 +79,11 @@ pub async fn unix(socket: &Path) -> io::Result<UnixStream> {
 
 /// A connection for one request after another.
 #[derive(Debug)]
-pub struct Connection(SendRequest<Full<Bytes>>);
+pub struct Connection {
+    requests: SendRequest<Full<Bytes>>,
+    /// What ended the connection, if nobody was told who asked.
+    end: Option<oneshot::Receiver<hyper::Error>>,
+}
 
 impl Connection {
     /// One over a stream that is connected. A task of the runtime carries it, until this is dropped or the other side hangs
@@ -91,18 +96,20 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (requests, carrier) = handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let (last, end) = oneshot::channel();
         tokio::spawn(async move {
             if let Err(e) = carrier.await {
                 tracing::debug!("a connection ends: {e}");
+                let _nobody_asks = last.send(e);
             }
         });
-        Ok(Self(requests))
+        Ok(Self { requests, end: Some(end) })
     }
 
     /// Whether the other side did not hang up, as far as is known.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        !self.0.is_closed()
+        !self.requests.is_closed()
     }
 
     /// Asks. If this is given up before there is an answer, the connection is of no use any more.
@@ -117,8 +124,14 @@ impl Connection {
         };
         let body = Bytes::copy_from_slice(body.unwrap_or_default().as_bytes());
         let request = request.body(Full::from(body)).map_err(io::Error::other)?;
-        self.0.ready().await.map_err(broken)?;
-        let answer = self.0.send_request(request).await.map_err(broken)?;
+        let answer = match self.send(request).await {
+            // The connection ended before the request was its own: its carrier knows why, and may say so a moment later.
+            Err(e) if e.is_closed() || e.is_canceled() => {
+                let end = self.end.take().ok_or_else(|| io::Error::other("the connection has ended"))?;
+                return Err(broken(end.await.unwrap_or(e)));
+            }
+            other => other.map_err(broken)?,
+        };
         let status = answer.status().as_u16();
         let long = || io::Error::new(io::ErrorKind::InvalidData, "the answer is too long");
         if answer.body().size_hint().lower() > MOST as u64 {
@@ -130,14 +143,21 @@ impl Connection {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the answer is not UTF-8"))?;
         Ok(Answer { status, body })
     }
+
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        self.requests.ready().await?;
+        self.requests.send_request(request).await
+    }
 }
 
-/// With what the system said, which hyper keeps to itself.
+/// With what the system said, which hyper keeps to itself, below errors of its own.
 fn broken(e: hyper::Error) -> io::Error {
-    match e.source() {
-        Some(why) => {
-            let kind = why.downcast_ref::<io::Error>().map_or(io::ErrorKind::Other, io::Error::kind);
-            io::Error::new(kind, format!("{e}: {why}"))
+    let whys = || iter::successors(e.source(), |&why| why.source());
+    match whys().last() {
+        Some(_) => {
+            let system = whys().find_map(|why| why.downcast_ref::<io::Error>());
+            let all = whys().fold(e.to_string(), |all, why| format!("{all}: {why}"));
+            io::Error::new(system.map_or(io::ErrorKind::Other, io::Error::kind), all)
         }
         None if e.is_parse() => io::Error::new(io::ErrorKind::InvalidData, format!("not HTTP: {e}")),
         None => io::Error::other(e),
@@ -148,6 +168,10 @@ fn broken(e: hyper::Error) -> io::Error {
 mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use tokio::io::ReadBuf;
 
     use super::*;
 
@@ -202,6 +226,47 @@ mod tests {
         assert_eq!(gone.kind(), io::ErrorKind::NotFound);
         let late = wait(Duration::ZERO, std::future::pending::<io::Result<()>>()).unwrap_err();
         assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+    }
+
+    /// A stream that is connected, until somebody reads.
+    struct Refused;
+
+    impl AsyncRead for Refused {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the alert")))
+        }
+    }
+
+    impl AsyncWrite for Refused {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(data.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// A refusal can come before the request, with it and after it: turns of the carrier until then.
+    #[test]
+    fn says_why_a_connection_ended_whenever_it_did() {
+        for turns in 0..4 {
+            let refused = wait(PATIENCE, async {
+                let mut connection = Connection::over(Refused).await?;
+                for _ in 0..turns {
+                    tokio::task::yield_now().await;
+                }
+                let first = connection.ask("GET", "/", None).await;
+                let again = connection.ask("GET", "/", None).await.unwrap_err();
+                assert!(!connection.is_open() && !again.to_string().is_empty());
+                first
+            });
+            let refused = refused.unwrap_err();
+            assert!(refused.to_string().ends_with("the alert"), "after {turns} turns: {refused}");
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidData, "after {turns} turns");
+        }
     }
 
     #[test]
