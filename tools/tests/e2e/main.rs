@@ -41,3 +41,4 @@ mod qc_plan;
 mod qc_sim;
 mod qc_site;
 mod qc_slow;
+mod qc_wan;
