@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use valecast_ring::{copy_payload, prefetch_write};
+use valecast_ring::{copy_payload, prefetch, prefetch_write};
 use valecast_switch::frame::{Burst, Entry, HEAD};
 
 use super::write::Sums;
@@ -88,6 +88,10 @@ impl<'a, M: Dma + ?Sized> Plain<'a, M> {
         let w = Written { len: total as u16, status, ..Written::default() }.word().to_le();
         let end = if r.tail >= r.head { r.tail } else { r.len };
         let ring = self.ring.get(r.head as usize..end as usize).unwrap_or_default();
+        // A guest that goes by the CSB's head clears no descriptors. One that says already what it is to say is not written, so
+        // that its line stays with both sides' cores.
+        let says = |high: &AtomicU64| high.load(Ordering::Relaxed) == w;
+        let kept = ring.first().is_some_and(|[_, high]| says(high));
         let mut n = 0;
         for (f, [low, high]) in list.iter().map(of).zip(ring) {
             let Some((head, rest)) = burst.plain(f) else { break };
@@ -97,7 +101,7 @@ impl<'a, M: Dma + ?Sized> Plain<'a, M> {
             // ORDERING: Relaxed; the tail that led here was read with Acquire.
             let addr = u64::from_le(low.load(Ordering::Relaxed));
             let Some(to) = (addr != 0).then(|| self.memory.whole(addr, total)).flatten() else { break };
-            ask_ahead(ring, n, &self.memory);
+            ask_ahead(ring, n, &self.memory, kept);
             let to = to.as_ptr();
             // SAFETY: `total` bytes are writable at `to`: the frame, or 60 bytes if it is shorter, and the FCS. The
             // frame's rest is readable, as the burst vouches.
@@ -110,8 +114,10 @@ impl<'a, M: Dma + ?Sized> Plain<'a, M> {
                     to.add(len).write_bytes(0, total - len);
                 }
             }
-            // ORDERING: Release: data first, status last.
-            high.store(w, Ordering::Release);
+            if !says(high) {
+                // ORDERING: Release: data first, status last.
+                high.store(w, Ordering::Release);
+            }
             n += 1;
         }
         if n > 0 {
@@ -142,13 +148,14 @@ impl<'a, M: Dma + ?Sized> Plain<'a, M> {
     }
 }
 
-/// Asks for what frames after the `n`th of `ring` will be written to.
+/// Asks for what frames after the `n`th of `ring` will be written to; `kept`: descriptors will likely only be read.
 #[inline(always)]
-fn ask_ahead<M: Dma + ?Sized>(ring: &[[AtomicU64; 2]], n: usize, memory: &Window<'_, M>) {
+fn ask_ahead<M: Dma + ?Sized>(ring: &[[AtomicU64; 2]], n: usize, memory: &Window<'_, M>, kept: bool) {
     if n.is_multiple_of(PER_LINE)
         && let Some(d) = ring.get(n + 2 * AHEAD)
     {
-        prefetch_write(std::ptr::from_ref(d).cast());
+        let d = std::ptr::from_ref(d).cast();
+        if kept { prefetch(d) } else { prefetch_write(d) }
     }
     if let Some([low, _]) = ring.get(n + AHEAD)
         && let Some(p) = memory.known(u64::from_le(low.load(Ordering::Relaxed)))
