@@ -13,6 +13,9 @@ pub const AT: u64 = 0x1f_f000;
 /// Guest address of the driver's memory: rings, buffers, what else it has.
 pub const MEMORY: u64 = 0x20_0000;
 
+/// Most descriptors of an e1000's ring that a job may ask for. (TDLEN and RDLEN have room for four times as many.)
+pub const MOST_DESCRIPTORS: u32 = 16_384;
+
 /// What card a guest has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
@@ -81,7 +84,7 @@ impl Job {
     pub fn options(&self) -> Options {
         Options {
             base: MEMORY,
-            descriptors: self.descriptors.clamp(8, 4096) & !7,
+            descriptors: self.descriptors.clamp(8, MOST_DESCRIPTORS) & !7,
             itr: self.itr,
             send_combining: self.send_combining,
             csb: self.csb,

@@ -21,6 +21,7 @@ use std::time::Duration;
 use cells::Cell;
 use clap::Parser;
 use rig::{Figures, Overflow, Rig, Tuning};
+use valecast_guest::mailbox::MOST_DESCRIPTORS;
 
 type Trouble = Box<dyn std::error::Error>;
 
@@ -36,8 +37,8 @@ struct Args {
     /// Only cells whose name contains this; `no guests` or `frames lost`: only that table.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Descriptors of a guest's rings.
-    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(..=4096))]
+    /// Descriptors of a guest's rings; virtio-net's have 4096 at most.
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(8..=i64::from(MOST_DESCRIPTORS)))]
     descriptors: u32,
     /// How often a guest that receives looks before it halts.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=1 << 30))]

@@ -9,7 +9,8 @@ use valecast_bench::vm::{Socket, Vm, inside};
 use valecast_bench::{
     FrameSpec, Limits, Progress, RunError, RxConfig, StopFlag, TxConfig, What, run_rx, run_tx,
 };
-use valecast_guest::mailbox::{Counted, Job, Role};
+use valecast_guest::mailbox::{self, Counted, Job, Role};
+use valecast_guest::virtio;
 use valecast_ring::client::{AttachOptions, Link, Port, RxRing, TxRing};
 
 use super::Trouble;
@@ -22,8 +23,6 @@ pub const CARDS: [Mac; 2] = [[0x52, 0x54, 0, 0xe1, 0, 1], [0x52, 0x54, 0, 0xe1, 
 const VIRTIO: [Mac; 2] = [[0x52, 0x54, 0, 0xe1, 0, 3], [0x52, 0x54, 0, 0xe1, 0, 4]];
 /// The host.
 const HOST: Mac = [0x52, 0x54, 0, 0xe1, 0, 5];
-/// Memory of a guest: 4096 descriptors per ring need 18 MiB of it.
-const MEMORY: usize = 32 << 20;
 /// Before the figures are taken.
 const WARM: Duration = Duration::from_millis(80);
 
@@ -39,7 +38,7 @@ pub enum Overflow {
 /// How guests are set up beyond their mode.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
-    /// Descriptors per ring, at most 4096.
+    /// Descriptors per ring.
     pub descriptors: u32,
     /// Looks for frames before a guest that receives halts.
     pub polls: u32,
@@ -139,8 +138,10 @@ impl Rig {
         let service = Service::start(&tuning)?;
         let core = tuning.pinned.then_some(0);
         let [a, b, c, d, h] = &service.sockets;
-        let card = |s| Vm::start(Socket::VfioUser(s), MEMORY, core);
-        let virtio = |s| Vm::start(Socket::VhostUser(s), MEMORY, core);
+        let job = Job { descriptors: tuning.descriptors, ..Job::default() };
+        let memory = |driver: usize| (mailbox::MEMORY as usize + driver).next_multiple_of(2 << 20);
+        let card = |s| Vm::start(Socket::VfioUser(s), memory(job.options().memory()), core);
+        let virtio = |s| Vm::start(Socket::VhostUser(s), memory(job.virtio(virtio::FEATURES).memory()), core);
         let (cards, virtio) = ([card(a)?, card(b)?], [virtio(c)?, virtio(d)?]);
         let host = Some(Port::attach(h, "h", &AttachOptions::default())?.split());
         Ok(Self { tuning, cards, virtio, host, _service: service })
