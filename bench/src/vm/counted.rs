@@ -102,6 +102,7 @@ impl CardRig {
     ///
     /// # Errors
     /// Its memory is gone.
+    #[inline(never)]
     pub fn send(&mut self, n: u32) -> Result<(), Trouble> {
         Ok(self.ends[0].send(self.len, n)?)
     }
@@ -126,6 +127,7 @@ impl CardRig {
     ///
     /// # Errors
     /// Its memory is gone.
+    #[inline(never)]
     pub fn receive(&mut self) -> Result<u64, Trouble> {
         self.ends[1].receive()?;
         Ok(self.ends[1].received())

@@ -183,9 +183,9 @@ impl Case {
             let bytes = self.bytes(len);
             self.guest(|c| c.driver.fill(&c.mem, &bytes));
         }
-        match self.guest(|c| c.driver.queue_filled(&c.mem, len)) {
-            Some(true) => self.sent.push_back((None, len)),
-            Some(false) => self.wait_for_room(),
+        match self.guest(|c| c.driver.queue_filled(&c.mem, len, 1 + u32::from(how >> 4))) {
+            Some(0) => self.wait_for_room(),
+            Some(n) => self.sent.extend((0..n).map(|_| (None, len))),
             None => {}
         }
         if how & 1 == 0 {

@@ -148,11 +148,7 @@ impl<N: Nic> Run<'_, N> {
         self.driver.fill(&ram, &f.bytes[..f.len])?;
         while self.goes_on() {
             self.serve(|_| {})?;
-            let mut queued = 0;
-            while queued < self.job.batch.max(1) && self.driver.queue_filled(&ram, f.len)? {
-                queued += 1;
-            }
-            if queued == 0 {
+            if self.driver.queue_filled(&ram, f.len, self.job.batch.max(1))? == 0 {
                 self.rest()?;
                 continue;
             }
@@ -180,11 +176,7 @@ impl<N: Nic> Run<'_, N> {
         self.put(&self.frame())?;
         let mut words = 0;
         while self.goes_on() {
-            let n = self.look(64, |f| {
-                let mut first = [0; 8];
-                f.copy(&ram, &mut first);
-                words ^= u64::from_le_bytes(first);
-            })?;
+            let n = self.look(64, |f| words ^= f.word(&ram))?;
             if n == 0 {
                 self.rest()?;
             } else {

@@ -94,6 +94,14 @@ pub unsafe trait Dma {
         })
     }
 
+    /// The eight bytes at `addr`, if they lie in one piece.
+    #[inline]
+    fn eight(&self, addr: u64) -> Option<[u8; 8]> {
+        let p = self.whole(addr, 8, Access::Read)?.cast::<[u8; 8]>();
+        // SAFETY: eight readable bytes, read once by a copy.
+        Some(unsafe { p.as_ptr().read_unaligned() })
+    }
+
     /// Copies to the guest.
     fn write(&self, addr: u64, from: &[u8]) -> Result<(), Unmapped> {
         // SAFETY: `from` is readable for its length.
@@ -191,6 +199,7 @@ impl<'m, M: Dma + ?Sized> Ring<'m, M> {
         Self { mem, base, whole: mem.whole(base, (len as usize * 16).max(1), access), len }
     }
 
+    #[inline]
     fn at(&self, i: u32, offset: u64, size: usize, access: Access) -> Option<NonNull<u8>> {
         debug_assert!(i < self.len);
         let byte = u64::from(i) * 16 + offset;
@@ -215,6 +224,7 @@ impl<'m, M: Dma + ?Sized> Ring<'m, M> {
     }
 
     /// Both halves of descriptor `i`, as the guest last left them.
+    #[inline]
     pub fn load(&self, i: u32) -> Option<(u64, u64)> {
         let half = |offset| {
             let p = self.at(i, offset, 8, Access::Read)?.cast::<AtomicU64>();
@@ -225,7 +235,15 @@ impl<'m, M: Dma + ?Sized> Ring<'m, M> {
         Some((half(0)?, half(8)?))
     }
 
+    /// As [`Ring::store`], of halves that may be there already: then nothing is written, and the line of a ring that looks
+    /// the same lap after lap stays with both cores.
+    #[inline]
+    pub fn renew(&self, i: u32, halves: (u64, u64)) -> Option<()> {
+        if self.load(i)? == halves { Some(()) } else { self.store(i, halves) }
+    }
+
     /// Both halves of descriptor `i`, which is the writer's own until it tells of it.
+    #[inline]
     pub fn store(&self, i: u32, (low, high): (u64, u64)) -> Option<()> {
         for (offset, v) in [(0, low), (8, high)] {
             let p = self.at(i, offset, 8, Access::Write)?.cast::<AtomicU64>();

@@ -21,6 +21,9 @@ pub trait Received {
         self.len() == 0
     }
 
+    /// Its first eight bytes as a word, 0 if it has fewer.
+    fn word(&self, mem: &impl Dma) -> u64;
+
     /// Copies as much of it as `to` has room for; how much that was, 0 if it is not there.
     fn copy(&self, mem: &impl Dma, to: &mut [u8]) -> usize;
 }
@@ -28,6 +31,12 @@ pub trait Received {
 impl Received for driver::Frame {
     fn len(&self) -> usize {
         self.len.saturating_sub(FCS)
+    }
+
+    #[inline]
+    fn word(&self, mem: &impl Dma) -> u64 {
+        let first = if Received::len(self) < 8 { None } else { mem.eight(self.at()) };
+        first.map_or(0, u64::from_le_bytes)
     }
 
     #[inline]
@@ -40,6 +49,12 @@ impl Received for driver::Frame {
 impl Received for virtio::Frame {
     fn len(&self) -> usize {
         self.len
+    }
+
+    #[inline]
+    fn word(&self, mem: &impl Dma) -> u64 {
+        let first = if self.len < 8 { None } else { self.at().and_then(|at| mem.eight(at)) };
+        first.map_or(0, u64::from_le_bytes)
     }
 
     #[inline]
@@ -59,7 +74,7 @@ pub trait Nic {
     fn did(&self) -> Did;
     fn stop(&mut self, bus: &mut impl Bus);
     fn fill(&mut self, mem: &impl Dma, bytes: &[u8]) -> Result<(), Self::Fault>;
-    fn queue_filled(&mut self, mem: &impl Dma, len: usize) -> Result<bool, Self::Fault>;
+    fn queue_filled(&mut self, mem: &impl Dma, len: usize, most: u32) -> Result<u32, Self::Fault>;
     fn flush(&mut self, bus: &mut impl Bus, mem: &impl Dma) -> Result<(), Self::Fault>;
     fn send(&mut self, bus: &mut impl Bus, mem: &impl Dma, bytes: &[u8]) -> Result<bool, Self::Fault>;
     fn interrupt(
@@ -91,8 +106,8 @@ macro_rules! alike {
         }
 
         #[inline]
-        fn queue_filled(&mut self, mem: &impl Dma, len: usize) -> Result<bool, Self::Fault> {
-            Self::queue_filled(self, mem, len)
+        fn queue_filled(&mut self, mem: &impl Dma, len: usize, most: u32) -> Result<u32, Self::Fault> {
+            Self::queue_filled(self, mem, len, most)
         }
 
         #[inline]

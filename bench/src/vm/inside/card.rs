@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use valecast_guest::dma::Unmapped;
 use valecast_guest::driver::{Bus, Driver, Options};
+use valecast_guest::nic::Received;
 use valecast_guest::regs;
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -78,11 +79,7 @@ impl End for Card {
     }
 
     fn send(&mut self, len: usize, most: u32) -> Result<(), VmError> {
-        let mut n = 0;
-        while n < most && self.driver.queue_filled(&self.ram, len).map_err(lost)? {
-            n += 1;
-        }
-        if n > 0 {
+        if self.driver.queue_filled(&self.ram, len, most).map_err(lost)? > 0 {
             self.driver.flush(&mut self.wire, &self.ram).map_err(lost)?;
         }
         Ok(())
@@ -90,11 +87,7 @@ impl End for Card {
 
     fn receive(&mut self) -> Result<u64, VmError> {
         let (mem, mut words) = (&self.ram, 0);
-        let each = |f: &valecast_guest::driver::Frame| {
-            let mut first = [0; 8];
-            let _ = f.copy(mem, &mut first);
-            words ^= u64::from_le_bytes(first);
-        };
+        let each = |f: &valecast_guest::driver::Frame| words ^= f.word(mem);
         self.driver.poll(&mut self.wire, mem, AT_ONCE, each).map_err(lost)?;
         Ok(words)
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use valecast_guest::driver::Bus;
+use valecast_guest::nic::Received;
 use valecast_guest::virtio::{Driver, Fault, Frame, Options, doorbell};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
@@ -61,11 +62,7 @@ impl End for Virtio {
     }
 
     fn send(&mut self, len: usize, most: u32) -> Result<(), VmError> {
-        let mut n = 0;
-        while n < most && self.driver.queue_filled(&self.ram, len).map_err(fault)? {
-            n += 1;
-        }
-        if n > 0 {
+        if self.driver.queue_filled(&self.ram, len, most).map_err(fault)? > 0 {
             self.driver.flush(&mut self.bells, &self.ram).map_err(fault)?;
         }
         Ok(())
@@ -73,11 +70,7 @@ impl End for Virtio {
 
     fn receive(&mut self) -> Result<u64, VmError> {
         let (mem, mut words) = (&self.ram, 0);
-        let each = |f: &Frame| {
-            let mut first = [0; 8];
-            let _ = f.copy(mem, &mut first);
-            words ^= u64::from_le_bytes(first);
-        };
+        let each = |f: &Frame| words ^= f.word(mem);
         self.driver.poll(&mut self.bells, mem, AT_ONCE, each).map_err(fault)?;
         Ok(words)
     }

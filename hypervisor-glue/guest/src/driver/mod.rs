@@ -200,15 +200,17 @@ impl Driver {
         self.tx.fill(mem, bytes)
     }
 
-    /// Queues a frame of `len` bytes that lies in its buffer already, without telling the card; `false` as in
-    /// [`Driver::send`].
-    pub fn queue_filled(&mut self, mem: &impl Dma, len: usize) -> Result<bool, Unmapped> {
+    /// Queues up to `most` frames of `len` bytes that lie in their buffers already, without telling the card; how many
+    /// there was room for. None: as in [`Driver::send`].
+    #[inline]
+    pub fn queue_filled(&mut self, mem: &impl Dma, len: usize, most: u32) -> Result<u32, Unmapped> {
         if !self.make_room(mem, 1)? {
-            return Ok(false);
+            return Ok(0);
         }
-        self.tx.put_filled(mem, len, self.options.legacy, self.extra())?;
-        self.did.sent += 1;
-        Ok(true)
+        let n = most.min(self.tx.free());
+        self.tx.put_filled(mem, len, self.options.legacy, self.extra(), n)?;
+        self.did.sent += u64::from(n);
+        Ok(n)
     }
 
     /// Tells the card of queued frames, as far as it has to be told.
@@ -313,9 +315,13 @@ impl Driver {
         // With the CSB the card's head says what is there, and descriptors need not be cleared: each line of them would
         // go back and forth once more.
         let head = self.csb.as_ref().map(|c| c.rdh(mem)).transpose()?;
-        while n < max
-            && let Some(f) = self.rx.next(mem, head)?
-        {
+        while n < max {
+            let row = head.map_or(0, |head| self.rx.row(mem, head, max - n, &mut each));
+            n += row;
+            if row > 0 {
+                continue;
+            }
+            let Some(f) = self.rx.next(mem, head)? else { break };
             each(&f);
             self.rx.give_back(mem, &f, head.is_none())?;
             n += 1;

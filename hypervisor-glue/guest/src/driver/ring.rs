@@ -1,5 +1,7 @@
 //! The driver's rings and buffers.
 
+use core::sync::atomic::Ordering;
+
 use super::{Flags, TX_BUFFER};
 use crate::desc::{DD, POPTS_IXSM, POPTS_TXSM, Tx, Written, cmd, rx as bits};
 use crate::dma::{Access, Dma, Ring, Unmapped};
@@ -162,17 +164,23 @@ impl TxRing {
         Ok(())
     }
 
-    /// Writes the descriptor of a frame of `len` bytes that is in its buffer already.
+    /// Writes the descriptors of `count` frames of `len` bytes, for which there is room, that are in their buffers already.
+    #[inline]
     pub fn put_filled(
         &mut self,
         mem: &impl Dma,
         len: usize,
         legacy: bool,
         extra: u8,
+        count: u32,
     ) -> Result<(), Unmapped> {
         let word = Send::default().piece(legacy, len.min(TX_BUFFER), cmd::EOP | extra);
-        store(mem, self.at, self.n, self.next, (self.buffer(self.next), word))?;
-        self.next = after(self.next, self.n);
+        let ring = Ring::new(mem, self.at, self.n, Access::Write);
+        for _ in 0..count {
+            let halves = (self.buffer(self.next), word);
+            ring.renew(self.next, halves).ok_or(Unmapped { addr: self.at })?;
+            self.next = after(self.next, self.n);
+        }
         Ok(())
     }
 
@@ -231,6 +239,12 @@ impl Frame {
             let at = k as usize * self.size;
             (self.buffers + u64::from(i) * self.size as u64, self.size.min(self.len.saturating_sub(at)))
         })
+    }
+
+    /// Where it begins.
+    #[inline]
+    pub fn at(&self) -> u64 {
+        self.buffers + u64::from(self.first) * self.size as u64
     }
 
     /// Copies as much of it as `to` has room for; how much that was.
@@ -303,6 +317,30 @@ impl RxRing {
             }
         }
         Ok(None)
+    }
+
+    /// Frames of one descriptor each before the card's `head`, up to `max` and to the ring's end: calls `each` with them,
+    /// and their buffers are free again. How many; others are [`RxRing::next`]'s.
+    #[inline]
+    pub fn row(&mut self, mem: &impl Dma, head: u32, max: u32, mut each: impl FnMut(&Frame)) -> u32 {
+        let ring = Ring::new(mem, self.at, self.n, Access::Read);
+        let end = if head < self.next { self.n } else { head };
+        let descriptors = ring.all().and_then(|all| all.get(self.next as usize..end as usize));
+        let Self { n, buffers, size, next, .. } = *self;
+        let mut row = 0;
+        for [_, high] in descriptors.unwrap_or_default().iter().take(max as usize) {
+            // ORDERING: Relaxed; the head that led here was read with Acquire.
+            let w = Written::parse(u64::from_le(high.load(Ordering::Relaxed)));
+            if w.status & (DD | bits::EOP) != DD | bits::EOP {
+                break;
+            }
+            let len = usize::from(w.len).min(size);
+            each(&Frame { len, descriptors: 1, last: w.into(), first: next + row, n, buffers, size });
+            row += 1;
+        }
+        let go = |i: u32| if i + row >= n { i + row - n } else { i + row };
+        (self.next, self.tail) = (go(self.next), go(self.tail));
+        row
     }
 
     /// The next frame's buffers are free again; `clear`: their descriptors are to say so.

@@ -146,6 +146,12 @@ impl Frame {
         Ok(at)
     }
 
+    /// Where it begins, behind its header, if any of it is in the first buffer.
+    #[inline]
+    pub fn at(&self) -> Option<u64> {
+        (self.first.1 > 0).then_some(self.first.0 + HEADER as u64)
+    }
+
     /// The header's bytes.
     pub fn header(&self, mem: &impl Dma) -> Result<[u8; HEADER], Fault> {
         let mut b = [0; HEADER];
@@ -242,15 +248,19 @@ impl Driver {
         Ok(())
     }
 
-    /// Queues a frame of `len` bytes that lies in its buffer already, without telling the device; `false` as in
-    /// [`Driver::send`].
-    pub fn queue_filled(&mut self, mem: &impl Dma, len: usize) -> Result<bool, Fault> {
+    /// Queues up to `most` frames of `len` bytes that lie in their buffers already, without telling the device; how many
+    /// there was room for. None: as in [`Driver::send`].
+    #[inline]
+    pub fn queue_filled(&mut self, mem: &impl Dma, len: usize, most: u32) -> Result<u32, Fault> {
         if !self.make_room(mem)? {
-            return Ok(false);
+            return Ok(0);
         }
-        self.tx.lend(mem, queue::Way::Read, HEADER + len.min(MAX_FRAME))?;
-        self.did.sent += 1;
-        Ok(true)
+        let n = most.min(self.tx.free().into());
+        for _ in 0..n {
+            self.tx.lend(mem, queue::Way::Read, HEADER + len.min(MAX_FRAME))?;
+            self.did.sent += 1;
+        }
+        Ok(n)
     }
 
     /// Shows the device what is queued, and rings if it asked for that.

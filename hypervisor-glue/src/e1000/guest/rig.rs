@@ -111,6 +111,20 @@ impl Rig {
         Ok(sent)
     }
 
+    /// The driver sends up to `most` frames of `bytes`, told of at once; how many there was room for. Those
+    /// that were not sent yet get the same bytes.
+    pub fn send_filled(&mut self, bytes: &[u8], most: u32) -> Result<u32, Unmapped> {
+        let mut bus = At { chip: &mut self.chip, now: self.now, effects: Effects::default() };
+        self.driver.fill(&self.mem, bytes)?;
+        let n = self.driver.queue_filled(&self.mem, bytes.len(), most)?;
+        self.driver.flush(&mut bus, &self.mem)?;
+        if bus.effects.transmit && self.asleep {
+            self.asleep = false;
+            self.tx.disarm(&self.mem);
+        }
+        Ok(n)
+    }
+
     /// The worker's turn, if it is awake: takes up to `max` frames, is done with all of them.
     pub fn turn(&mut self, max: usize) -> Vec<Sent> {
         if self.asleep {

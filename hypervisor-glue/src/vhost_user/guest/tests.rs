@@ -56,10 +56,9 @@ fn a_queue_of_frames_is_shown_at_once() {
     }
     let f = frame(3, 200);
     r.guest(|d, _, m| d.fill(m, &f)).unwrap();
-    for _ in 0..16 {
-        assert!(r.guest(|d, _, m| d.queue_filled(m, 200)).unwrap());
-    }
-    assert!(!r.guest(|d, _, m| d.queue_filled(m, 200)).unwrap());
+    assert_eq!(r.guest(|d, _, m| d.queue_filled(m, 200, 5)), Ok(5));
+    assert_eq!(r.guest(|d, _, m| d.queue_filled(m, 200, 100)), Ok(11), "as many as there is room for");
+    assert_eq!(r.guest(|d, _, m| d.queue_filled(m, 200, 1)), Ok(0));
     assert!(r.turn(64).is_empty(), "nothing was shown");
     r.guest(|d, bus, m| d.flush(bus, m)).unwrap();
     assert_eq!(r.turn(64), vec![f; 16], "one kick woke the worker");
