@@ -10,6 +10,7 @@
 //! - [`host`]: the switch's side of the rings; trusts nothing that a client can write.
 //! - [`ledger`]: how several workers share one destination ring: claim, reserve, copy, commit, publish.
 //! - [`notify`]: sleep without losing a wake-up, the CSB protocol that every port kind uses.
+//! - [`quiesce`]: how the control side waits for threads that forward now and then.
 //! - [`netmap`]: what the netmap preload library and the switch tell one another, and share.
 //! - [`doorbell`]: the file descriptors behind a kick.
 //!
@@ -25,6 +26,7 @@ pub mod ledger;
 pub mod moves;
 pub mod netmap;
 pub mod notify;
+pub mod quiesce;
 pub mod region;
 mod sync;
 
