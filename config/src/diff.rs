@@ -82,6 +82,7 @@ pub fn diff(old: &Switch, new: &Switch) -> Result<Vec<Action>, DiffError> {
         ("name", old.name == new.name),
         ("workers", old.workers == new.workers),
         ("cpus", old.cpus == new.cpus),
+        ("inline", old.inline == new.inline),
         ("spin", old.spin == new.spin),
         ("gather", old.gather == new.gather),
         ("burst", old.burst == new.burst),

@@ -91,6 +91,7 @@ section! { SWITCH "[[switch]]" "One switch." {
     "name": "name" = "required", "Unique in the file; 1 to 15 of A-Z a-z 0-9 _ . -";
     "workers": "1..=64" = "1", "Forwarding threads.";
     "cpus": "array of CPU numbers" = "[]", "The CPU of each worker, as many as there are workers; empty leaves them unpinned.";
+    "inline": "0..=64" = "0", "Threads of the program itself that may forward beside the workers, for programs that have the switch as a library.";
     "spin": "duration, up to 10s" = "\"50us\"", "How long an idle worker or ring is polled before it sleeps.";
     "gather": "duration, up to 10ms" = "\"0\"", "How long a worker that has had frames sleeps at the least: what comes meanwhile is taken together.";
     "burst": "1..=1024" = "256", "Most frames taken from a ring in one turn.";

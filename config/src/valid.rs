@@ -94,6 +94,8 @@ pub struct Switch {
     /// CPU of each worker; empty leaves them to the scheduler (the default), else one per worker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cpus: Vec<usize>,
+    /// Threads of the program itself that may forward beside the workers, 0 to 64. Default 0.
+    pub inline: usize,
     /// How long an idle worker or ring is polled before it sleeps, up to 10 s. Default 50 µs.
     #[serde(serialize_with = "show::duration")]
     pub spin: Duration,

@@ -112,12 +112,13 @@ fn config(text: &str) -> Config {
 #[test]
 fn what_needs_a_restart_is_named() {
     let old = config("[[switch]]\nname = \"v\"");
-    let new =
-        config("run_dir = \"/x\"\n[[switch]]\nname = \"v\"\nworkers = 2\nspin = \"1us\"\nageing = \"1s\"");
+    let new = config(
+        "run_dir = \"/x\"\n[[switch]]\nname = \"v\"\nworkers = 2\ninline = 1\nspin = \"1us\"\nageing = \"1s\"",
+    );
     let error = diff_config(&old, &new).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "`run_dir`, `workers` of switch v, `spin` of switch v changed, which needs a restart"
+        "`run_dir`, `workers` of switch v, `inline` of switch v, `spin` of switch v changed, which needs a restart"
     );
 }
 

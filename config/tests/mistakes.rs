@@ -84,6 +84,7 @@ fn switch() {
     );
     switch("workers = \"2\"", (3, 11), "`workers` is a string", "expected a whole number from 1 to 64");
     switch("workers = 65", (3, 11), "`workers` is out of range: 65", "expected a whole number from 1 to 64");
+    switch("inline = 65", (3, 10), "`inline` is out of range: 65", "expected a whole number from 0 to 64");
     switch("workers = -1", (3, 11), "`workers` is out of range: -1", "expected a whole number from 1 to 64");
     switch(
         "cpus = [1, 2]",

@@ -11,6 +11,7 @@
 //!   addresses did;
 //! - [`offload`]: segments and checksums for receivers that need them made;
 //! - [`deliver`]: claim room, copy once, publish, count ([`counters`]);
+//! - [`inline`]: threads of the user's own that do what a worker does, for their own frames;
 //! - [`tables`]: the snapshot that all of this looks things up in.
 //!
 //! And beside the data path, the control side: [`switch`] (attach, detach, groups, meters), [`daemon`]
@@ -25,6 +26,7 @@ pub mod deliver;
 pub mod fdb;
 pub mod flows;
 pub mod frame;
+pub mod inline;
 pub mod mac;
 pub mod meter;
 pub mod netmap;

@@ -29,7 +29,7 @@ use crate::port::{Egress, Ingress};
 use crate::route::LastRoute;
 use crate::tables::{PortId, Tables};
 
-mod receivers;
+pub(crate) mod receivers;
 mod sleep;
 mod work;
 
@@ -38,14 +38,14 @@ use work::Work;
 
 /// Turns, or frames, between looks at the clock and at the flags of those who may sleep. A clock and a fence for
 /// each turn would cost small bursts more than their frames do.
-const TURNS: u32 = 8;
-const FRAMES: usize = 128;
+pub(crate) const TURNS: u32 = 8;
+pub(crate) const FRAMES: usize = 128;
 /// How often (ns) a busy worker looks at the doorbells.
 const LOOK_EVERY: u64 = 20_000;
 /// How long (ns) a worker must be idle before it wakes receivers that wait for more than there is; and how long
 /// it lets them wait at the most while others keep it busy.
 const SETTLE_AFTER: u64 = 10_000;
-const SETTLE_AT_LAST: u64 = 200_000;
+pub(crate) const SETTLE_AT_LAST: u64 = 200_000;
 /// A little more than [`DOUBT`], in ms.
 const A_WHILE: u8 = 2;
 const WAKE: u64 = u64::MAX;
@@ -117,6 +117,14 @@ struct Source {
     asleep_since: u64,
     /// The full receivers, while it is blocked.
     waits_for: Vec<PortId>,
+}
+
+/// The tables as they are now.
+pub(crate) fn current<'g>(tables: &Atomic<Tables>, guard: &'g Guard) -> Option<&'g Tables> {
+    // ORDERING: Acquire pairs with the control side's Release of new tables.
+    let tables = tables.load(std::sync::atomic::Ordering::Acquire, guard);
+    // SAFETY: tables are replaced, never freed, while a guard that may have seen them is pinned.
+    unsafe { tables.as_ref() }
 }
 
 /// A worker; [`Worker::run`] is its thread.
@@ -230,10 +238,7 @@ impl Worker {
     }
 
     fn tables<'g>(&self, guard: &'g Guard) -> Option<&'g Tables> {
-        // ORDERING: Acquire pairs with the control side's Release of new tables.
-        let tables = self.setup.tables.load(std::sync::atomic::Ordering::Acquire, guard);
-        // SAFETY: tables are replaced, never freed, while a guard that may have seen them is pinned.
-        unsafe { tables.as_ref() }
+        current(&self.setup.tables, guard)
     }
 
     /// One turn over all active sources; frames done.
@@ -343,13 +348,7 @@ impl Worker {
             }
         }
         let Some(t) = self.tables(guard) else { return };
-        for p in &self.fresh.list {
-            if let Some(e) = t.port(*p).and_then(|d| d.egress.as_ref()) {
-                e.wake();
-            }
-            self.patient.add(*p);
-        }
-        self.fresh.clear();
+        self.fresh.wake(t, &mut self.patient);
     }
 
     /// Wakes those who sleep and have some of what they wait for.
@@ -359,12 +358,7 @@ impl Worker {
         }
         let Some(t) = self.tables(guard) else { return };
         notify::settle();
-        for p in &self.patient.list {
-            if let Some(e) = t.port(*p).and_then(|d| d.egress.as_ref()) {
-                e.wake_patient();
-            }
-        }
-        self.patient.clear();
+        self.patient.wake_patient(t);
     }
 
     fn idle(&mut self, id: usize, s: &mut Source, now: u64) {

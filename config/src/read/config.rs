@@ -173,6 +173,7 @@ pub(super) fn switch(r: &mut Reader<'_>) -> ReadSwitch {
         name: r.need("name", name).unwrap_or_default(),
         workers,
         cpus,
+        inline: r.or("inline", 0, int(0..=64)),
         spin: r.or("spin", Duration::from_micros(50), duration(Duration::from_secs(10))),
         gather: r.or("gather", Duration::ZERO, duration(Duration::from_millis(10))),
         burst: r.or("burst", 256, int(1..=1024)),

@@ -242,6 +242,7 @@ pub fn switch() -> impl Strategy<Value = Switch> {
                     name: "vale9".into(),
                     workers: 1,
                     cpus: vec![],
+                    inline: 3,
                     spin: Duration::from_nanos(1500),
                     gather: Duration::from_micros(300),
                     burst: 32,

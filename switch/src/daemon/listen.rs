@@ -47,6 +47,7 @@ pub struct Listener {
 enum Change {
     Serve(String, OwnedFd, PathBuf),
     Only(Vec<String>),
+    Attached(Lease),
 }
 
 impl Listener {
@@ -78,6 +79,12 @@ impl Listener {
         let state = daemon.lock();
         me.refresh(&state.switches, &run_dir)?;
         Ok(me)
+    }
+
+    /// Detaches a port of this process when its lifeline ends.
+    pub(super) fn watch(&self, lease: Lease) {
+        let _ = self.sockets.send(Change::Attached(lease));
+        let _ = self.wake.write(1);
     }
 
     /// Serves exactly these switches.
@@ -179,12 +186,12 @@ impl Drop for Listener {
 }
 
 /// A port in a client's hands.
-struct Lease {
-    switch: String,
-    port: String,
+pub(super) struct Lease {
+    pub switch: String,
+    pub port: String,
     /// Which attachment of that port.
-    number: u64,
-    conn: OwnedFd,
+    pub number: u64,
+    pub conn: OwnedFd,
 }
 
 struct Server {
@@ -224,6 +231,7 @@ impl Server {
                 Change::Serve(name, sock, path) => {
                     self.listening.insert(name, (sock, path));
                 }
+                Change::Attached(lease) => self.attached.push(lease),
                 Change::Only(names) => self.listening.retain(|n, (_, path)| {
                     let keep = names.contains(n);
                     if !keep {

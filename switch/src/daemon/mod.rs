@@ -13,6 +13,7 @@ use crate::port::outside::{Kinds, Outside};
 use crate::port::patch;
 use crate::switch::{Switch, SwitchError};
 
+mod inline;
 mod listen;
 mod socket;
 mod stranger;

@@ -87,6 +87,10 @@ pub struct Frame {
 
 const _: () = assert!(size_of::<Frame>() == 32, "two to a cache line");
 
+// SAFETY: addresses and lengths, like a `Piece`: what is there is reached by copies only, and whoever puts a frame into a
+// burst vouches for it until the burst is cleared.
+unsafe impl Send for Frame {}
+
 impl Frame {
     /// Bytes in all.
     #[inline]

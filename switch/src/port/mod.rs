@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 
 use crate::frame::{Burst, Entry, VnetHdr};
 
+pub(crate) mod inline;
 pub mod line;
 pub mod netmap;
 pub mod null;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, bounded, unbounded};
-use crossbeam::epoch::{Atomic, Owned};
+use crossbeam::epoch::{Atomic, Owned, Shared};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::Pid;
@@ -18,6 +18,7 @@ use valecast_config::{Group, Mac, Mirror, Port};
 use crate::clock;
 use crate::counters::{Count, PortStats, Sums};
 use crate::fdb::Fdb;
+use crate::inline::seat::Seat;
 use crate::meter::Meter;
 use crate::port::line::Entrance;
 use crate::port::outside::{Outside, Serving};
@@ -27,6 +28,7 @@ use crate::worker::{Command, Setup, Worker};
 
 mod build;
 mod edit;
+mod inline;
 mod objects;
 mod ports;
 pub mod show;
@@ -124,6 +126,8 @@ pub struct Switch {
     tables: Arc<Atomic<Tables>>,
     fdb: Arc<Fdb>,
     workers: Vec<Handle>,
+    /// Inline senders, by number.
+    seats: Vec<Option<Arc<Seat>>>,
     ports: BTreeMap<String, PortState>,
     /// Port name by number.
     ids: Vec<Option<String>>,
@@ -167,6 +171,8 @@ struct Attached {
     /// The same, if it is the entrance of a line.
     line: Option<Arc<Entrance>>,
     number: u64,
+    /// Its inline sender.
+    seat: Option<Arc<Seat>>,
     /// Lifelines and threads, dropped on detach.
     _keep: Vec<Box<dyn std::any::Any + Send>>,
     client: Option<Client>,
@@ -197,6 +203,7 @@ impl Switch {
             tables: Arc::new(Atomic::new(Tables::default())),
             fdb: Arc::new(Fdb::new(cfg.fdb_entries, ageing, seed)),
             workers: Vec::new(),
+            seats: vec![None; cfg.inline],
             ports: BTreeMap::new(),
             ids: Vec::new(),
             meters: BTreeMap::new(),
@@ -287,13 +294,19 @@ impl Switch {
         }
     }
 
-    /// Waits until every worker has passed this point.
+    /// Threads that may forward: workers, and then inline senders. Whatever has one of something for each goes by this.
+    fn forwarders(&self) -> usize {
+        self.cfg.workers + self.cfg.inline
+    }
+
+    /// Waits until every worker, and every inline sender, has passed this point.
     fn all_workers(&self, make: impl Fn(Sender<()>) -> Command) {
         let (done, wait) = bounded(self.workers.len().max(1));
         for w in 0..self.workers.len() {
             self.tell(w, make(done.clone()));
         }
         drop(done);
+        self.seats.iter().flatten().for_each(|s| s.pass());
         for _ in 0..self.workers.len() {
             if wait.recv().is_err() {
                 return;
@@ -349,6 +362,8 @@ impl Switch {
                 tracing::error!(switch = self.cfg.name, "a worker panicked");
             }
         }
+        self.seats.iter().flatten().for_each(|s| s.end());
+        self.seats.iter().flatten().for_each(|s| s.pass());
         self.ports.clear();
     }
 }
@@ -357,9 +372,20 @@ impl Drop for Switch {
     fn drop(&mut self) {
         self.stop();
         let old = std::mem::take(&mut self.tables);
-        if let Ok(old) = Arc::try_unwrap(old) {
+        match Arc::try_unwrap(old) {
             // SAFETY: the workers have ended and nobody else holds the pointer.
-            drop(unsafe { old.try_into_owned() });
+            Ok(old) => drop(unsafe { old.try_into_owned() }),
+            // An inline sender that nobody has dropped yet. It finds nothing from now on.
+            Err(shared) => {
+                let guard = crossbeam::epoch::pin();
+                // ORDERING: AcqRel, as in `publish_now`.
+                let old = shared.swap(Shared::null(), Ordering::AcqRel, &guard);
+                if !old.is_null() {
+                    // SAFETY: as in `publish_now`.
+                    unsafe { guard.defer_destroy(old) };
+                }
+                guard.flush();
+            }
         }
     }
 }

@@ -104,7 +104,7 @@ impl Switch {
             )));
         }
         self.check_group(&g)?;
-        let hits = (0..self.cfg.workers).map(|_| Default::default()).collect();
+        let hits = (0..self.forwarders()).map(|_| Default::default()).collect();
         self.groups.insert(g.name.clone(), GroupState { cfg: g, hits });
         self.publish();
         Ok(())

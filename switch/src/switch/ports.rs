@@ -85,7 +85,7 @@ impl Switch {
         self.ids[free] = Some(name.clone());
         let state = PortState {
             id: free as u16,
-            stats: Arc::new(PortStats::new(self.cfg.workers)),
+            stats: Arc::new(PortStats::new(self.forwarders())),
             limit: limit(&cfg),
             attached: None,
             temporary,
@@ -128,6 +128,7 @@ impl Switch {
         p.attached = Some(Attached {
             egress: egress.clone(),
             number,
+            seat: None,
             _keep: keep,
             client,
             line: entrance,
@@ -177,6 +178,9 @@ impl Switch {
         let Some(p) = self.ports.get_mut(name) else { return };
         let Some(old) = p.attached.take() else { return };
         let id = p.id;
+        if let Some(seat) = &old.seat {
+            seat.end();
+        }
         if let Some(r) = &old.resets {
             p.ring_resets += r.load(std::sync::atomic::Ordering::Relaxed);
         }
@@ -346,12 +350,28 @@ impl Switch {
         spare: Spare,
         special: Special,
     ) -> Result<(Endpoint, u64), SwitchError> {
+        let (mut end, bytes) = self.rings_for(request, Some(client), spare)?;
+        if request.pairing == Pairing::Asymmetric && notify::has_barriers() {
+            end.pair(Pairing::Asymmetric);
+        }
+        let opened = over_rings(&mut end, vec![Box::new(HangUp(lifeline))], special);
+        let number = self.connect(&request.port, opened, Some(client), bytes, Some(end.resets.clone()))?;
+        Ok((end, number))
+    }
+
+    /// Rings for who asks, if it may have them, and their bytes. The process itself, which is none of the clients, may.
+    pub(super) fn rings_for(
+        &self,
+        request: &Request,
+        client: Option<Client>,
+        spare: Spare,
+    ) -> Result<(Endpoint, u64), SwitchError> {
         let name = request.port.as_str();
         let Some(p) = self.ports.get(name) else { return Err(self.missing(name)) };
         let PortKind::Ring(ring) = &p.cfg.kind else {
             return Err(SwitchError::NotARing { port: name.to_owned(), kind: p.cfg.kind.name() });
         };
-        if !may(&ring.allow_users, &ring.allow_groups, client) {
+        if let Some(client) = client.filter(|c| !may(&ring.allow_users, &ring.allow_groups, *c)) {
             return Err(SwitchError::Denied { port: name.to_owned(), uid: client.uid });
         }
         if let Some(Client { pid, uid, .. }) = p.attached.as_ref().and_then(|a| a.client) {
@@ -379,15 +399,8 @@ impl Switch {
             return Err(SwitchError::Limit(what));
         }
         self.has_memory(name, bytes + line_memory(&p.cfg))?;
-        let exclusive = self.cfg.workers == 1;
-        let mut end = Endpoint::new(layout, name, exclusive).map_err(|e| fail(e.into()))?;
-        if request.pairing == Pairing::Asymmetric && notify::has_barriers() {
-            end.pair(Pairing::Asymmetric);
-        }
-        let name = name.to_owned();
-        let opened = over_rings(&mut end, vec![Box::new(HangUp(lifeline))], special);
-        let number = self.connect(&name, opened, Some(client), bytes, Some(end.resets.clone()))?;
-        Ok((end, number))
+        let end = Endpoint::new(layout, name, self.is_exclusive()).map_err(|e| fail(e.into()))?;
+        Ok((end, bytes))
     }
 
     /// The client of attachment `number` is gone.
@@ -418,7 +431,7 @@ fn reclaim(done: impl Fn() -> bool) {
 }
 
 /// Tells a client that its port is gone, by ending the connection it was attached over.
-struct HangUp(OwnedFd);
+pub(super) struct HangUp(pub OwnedFd);
 
 impl Drop for HangUp {
     fn drop(&mut self) {
@@ -530,9 +543,9 @@ impl Switch {
         self.publish();
     }
 
-    /// Whether one worker alone delivers.
+    /// Whether one worker alone delivers, and no inline sender.
     pub fn is_exclusive(&self) -> bool {
-        self.cfg.workers == 1
+        self.forwarders() == 1
     }
 
     /// How its sockets are to be.

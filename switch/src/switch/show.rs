@@ -156,7 +156,7 @@ impl Switch {
                 name: name.clone(),
                 kind: p.cfg.kind.name().to_owned(),
                 state: state.to_owned(),
-                mode: about.mode.map(str::to_owned),
+                mode: a.and_then(|a| a.seat.as_ref().map(|_| "inline")).or(about.mode).map(str::to_owned),
                 device,
                 kernel_drops: kernel_drops.map(|(cause, n)| ((*cause).to_owned(), *n)).collect(),
                 pid: a.and_then(|a| a.client).map(|c| c.pid),

@@ -1,10 +1,10 @@
 //! Ports to look after at the end of a turn, each once.
 
-use crate::tables::PortId;
+use crate::tables::{PortId, Tables};
 
 /// Receivers that got frames since they were last looked after.
 #[derive(Default)]
-pub(super) struct Receivers {
+pub(crate) struct Receivers {
     pub list: Vec<PortId>,
     /// By port number: whether it is on the list.
     listed: Vec<bool>,
@@ -30,7 +30,30 @@ impl Receivers {
         }
     }
 
-    pub fn clear(&mut self) {
+    /// Wakes those who sleep and have what they wait for; the others may be `patient`. Comes after a
+    /// [`valecast_ring::notify::settle`].
+    #[inline]
+    pub fn wake(&mut self, t: &Tables, patient: &mut Self) {
+        for p in &self.list {
+            if let Some(e) = t.port(*p).and_then(|d| d.egress.as_ref()) {
+                e.wake();
+            }
+            patient.add(*p);
+        }
+        self.clear();
+    }
+
+    /// Wakes those who sleep and have some of what they wait for, after the same.
+    pub fn wake_patient(&mut self, t: &Tables) {
+        for p in &self.list {
+            if let Some(e) = t.port(*p).and_then(|d| d.egress.as_ref()) {
+                e.wake_patient();
+            }
+        }
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         for p in self.list.drain(..) {
             self.listed[usize::from(p)] = false;
         }
