@@ -28,6 +28,13 @@ pub trait Wire {
     /// As [`Self::recv`], and gives every stamp that is found.
     fn recv_stamps(&mut self, max: u32, found: &mut dyn FnMut(u64)) -> u32;
 
+    /// From now on, or no longer, frames that carry a stamp are answered where they arrive, by a thread of the contender's
+    /// own; `false`: whoever drives the wire answers them.
+    fn answers_itself(&mut self, on: bool) -> bool {
+        let _ = on;
+        false
+    }
+
     /// Sleeps until something can be received, by the contender's own means; a receiver that can wait for `many`
     /// frames at once, where the interface lets it say so, is woken for these or when no more come.
     fn wait_recv(&mut self, many: u32, timeout: Duration);

@@ -1,6 +1,7 @@
 //! The contenders: one file each.
 
 pub mod hosts;
+pub mod inline;
 pub mod kernel;
 pub mod ovs;
 pub mod testpmd;
@@ -23,11 +24,11 @@ pub struct Places {
     pub trixie: PathBuf,
 }
 
-/// Every contender, in the order of the tables. A trusted in-process port that forwards in the sender's thread would
-/// be one more line here: a `Peer` of its own whose wires hold that port.
+/// Every contender, in the order of the tables.
 pub fn all(places: &Places) -> Vec<Box<dyn Peer>> {
     vec![
         Box::new(valecast::Valecast::new(places)),
+        Box::new(inline::Inline::new(places)),
         Box::new(Raw),
         Box::new(testpmd::Testpmd::debian12(places, false)),
         Box::new(testpmd::Testpmd::debian12(places, true)),

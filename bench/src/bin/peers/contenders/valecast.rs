@@ -33,8 +33,8 @@ impl Valecast {
     }
 }
 
-/// The switch's configuration for a setup.
-fn toml(setup: &Setup, run_dir: &std::path::Path) -> String {
+/// The switch's configuration for a setup, with so many inline ports.
+pub fn toml(setup: &Setup, run_dir: &std::path::Path, inline: usize) -> String {
     let cpus = match (setup.pinned, setup.workers) {
         (false, _) => String::new(),
         (true, 1) => "cpus = [1]\n".to_owned(),
@@ -47,7 +47,7 @@ fn toml(setup: &Setup, run_dir: &std::path::Path) -> String {
         Waiting::Default => "",
     };
     let mut s = format!(
-        "run_dir = {run_dir:?}\n[[switch]]\nname = \"peers\"\nworkers = {}\n{cpus}{spin}burst = {}\n\
+        "run_dir = {run_dir:?}\n[[switch]]\nname = \"peers\"\nworkers = {}\ninline = {inline}\n{cpus}{spin}burst = {}\n\
          memory_limit = \"16GiB\"\nmax_buckets = {}\n",
         setup.workers,
         setup.most(),
@@ -91,7 +91,7 @@ impl Peer for Valecast {
     fn start(&self, setup: &Setup) -> Result<Box<dyn Running>, Trouble> {
         let folder = super::fresh(&self.work, "valecast")?;
         let (run_dir, config) = (folder.join("run"), folder.join("valecast.toml"));
-        fs::write(&config, toml(setup, &run_dir))?;
+        fs::write(&config, toml(setup, &run_dir, 0))?;
         let mut command = Command::new(&self.binary);
         command.arg("run").arg(&config);
         *self.command.borrow_mut() = child::shown(&command);
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn every_setup_is_a_valid_configuration() {
         for job in plan::full() {
-            let text = toml(&job.setup, "/tmp/x".as_ref());
+            let text = toml(&job.setup, "/tmp/x".as_ref(), 2);
             if let Err(wrong) = valecast_config::Config::parse("peers", &text) {
                 panic!("{job}: {wrong}\n{text}");
             }

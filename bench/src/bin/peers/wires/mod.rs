@@ -1,7 +1,8 @@
-//! Wires: one file for each way into a switch. `ring` is Valecast's own, `memif` that of DPDK and OVS, `packet` and
+//! Wires: one file for each way into a switch. `ring` and `inline` are Valecast's own, `memif` that of DPDK and OVS, `packet` and
 //! `tap` the kernel's, `vde` that of vde_switch.
 
 pub mod datagram;
+pub mod inline;
 pub mod memif;
 pub mod packet;
 pub mod ring;
