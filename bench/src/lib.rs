@@ -8,7 +8,7 @@
 //! - [`source`] and [`run_tx`]: frames into transmit rings; [`stamp`]: numbers and times they carry.
 //! - [`run_rx`], [`run_ping`], [`run_pong`]: the other ends; [`seq`] finds loss and reordering.
 //! - [`hist`], [`picture`], [`plot`], [`hlog`]: latencies, and how they are shown.
-//! - [`rig`]: the forwarding path without threads, for counting and micro-benchmarks.
+//! - [`rig`]: the forwarding path without threads, for counting and micro-benchmarks; [`ends`]: a client's half of it.
 //! - [`child`], [`cpu`], [`machine`], [`stats`]: processes that are measured, on what, and their samples in few numbers.
 //! - [`report`]: a run in numbers; [`run`], [`team`], [`signal`]: limits, threads, stopping.
 //!
@@ -31,6 +31,7 @@ pub mod child;
 pub mod clock;
 pub mod cpu;
 pub mod dump;
+pub mod ends;
 mod flight;
 pub mod generate;
 pub mod hist;

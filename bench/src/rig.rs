@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::ends;
 use valecast_config::Overflow;
 use valecast_ring::SlotFlags;
 use valecast_ring::client::{Link, Port, RxRing, TxRing};
@@ -21,6 +22,8 @@ use valecast_switch::tables::{Bucket, GroupEntry, PortEntry, Tables, VlanPolicy}
 
 /// The group address that [`Rig::new`] sends to all receivers.
 pub const GROUP: [u8; 6] = [1, 0, 0x5e, 0, 0, 1];
+/// Most frames that a receiver takes at once.
+const ALL: u32 = 1024;
 /// Addresses that live at the first receiver: `mac(0)` to `mac(ADDRESSES - 1)`.
 pub const ADDRESSES: usize = 10_000;
 
@@ -44,6 +47,8 @@ pub struct Rig {
     clients: Vec<Client>,
     pipeline: Pipeline,
     last: LastRoute,
+    /// Lengths of the frames that lie in the sender's buffers.
+    lens: Vec<u16>,
 }
 
 impl Rig {
@@ -61,6 +66,7 @@ impl Rig {
             clients: Vec::new(),
             pipeline: Pipeline::default(),
             last: LastRoute::default(),
+            lens: vec![64; RingParams::default().slots as usize],
         };
         for id in 0..=receivers {
             rig.add_port(id)?;
@@ -117,10 +123,25 @@ impl Rig {
         self.pipeline.serve(cx, &mut self.sources[0], &mut self.last, burst).done
     }
 
-    /// What a worker does after some turns. Then every receiver takes all it got; frames.
-    pub fn receive(&mut self) -> u64 {
+    /// What a client does in one round: the sender hands over up to `n` frames of those that lie in its buffers, and the first
+    /// receiver takes what is there. Frames sent and received.
+    #[inline(never)]
+    pub fn exchange(&mut self, n: u32) -> (u32, u32) {
+        let Some((from, to)) = self.clients.split_first_mut() else { return (0, 0) };
+        let sent = ends::send(&mut from.tx, n, &self.lens);
+        let got = to.first_mut().map_or(0, |to| ends::recv(&mut to.rx, ALL));
+        (sent, got)
+    }
+
+    /// What a worker does after some turns.
+    pub fn settle(&mut self) {
         self.sources[0].publish();
         notify::settle();
+    }
+
+    /// [`Rig::settle`]. Then every receiver takes all it got; frames.
+    pub fn receive(&mut self) -> u64 {
+        self.settle();
         let mut got = 0;
         for c in &mut self.clients[1..] {
             let n = c.rx.pending();

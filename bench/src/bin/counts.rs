@@ -2,6 +2,7 @@
 //!
 //! `valgrind --tool=callgrind --toggle-collect='*Rig*forward*' target/release/counts JOB`
 //!
+//! Or, of the jobs named `client`, has a client send and receive them, and `--toggle-collect='*Rig*exchange*'` counts its half.
 //! Prints how many frames it forwarded. `cargo xtask counts` runs every job and compares the instructions per
 //! frame with what `bench/counts.toml` allows.
 //!
@@ -11,6 +12,7 @@
 use std::time::Instant;
 
 use valecast_bench::rig::{ADDRESSES, GROUP, Rig, mac};
+use valecast_switch::frame::MAX_BURST;
 
 /// What is forwarded.
 struct Job {
@@ -19,16 +21,34 @@ struct Job {
     burst: u32,
     size: usize,
     dst: fn(u32, u32) -> [u8; 6],
+    /// What its ends do is of interest, and not the switch.
+    client: bool,
+}
+
+const fn job(
+    name: &'static str,
+    receivers: u16,
+    burst: u32,
+    size: usize,
+    dst: fn(u32, u32) -> [u8; 6],
+) -> Job {
+    Job { name, receivers, burst, size, dst, client: false }
+}
+
+const fn client(name: &'static str, burst: u32) -> Job {
+    Job { client: true, ..job(name, 1, burst, 64, |_, _| mac(0)) }
 }
 
 const JOBS: &[Job] = &[
-    Job { name: "unicast-64-burst-256", receivers: 1, burst: 256, size: 64, dst: |_, _| mac(0) },
-    Job { name: "unicast-64-burst-32", receivers: 1, burst: 32, size: 64, dst: |_, _| mac(0) },
-    Job { name: "unicast-64-burst-1", receivers: 1, burst: 1, size: 64, dst: |_, _| mac(0) },
-    Job { name: "unicast-1500-burst-256", receivers: 1, burst: 256, size: 1500, dst: |_, _| mac(0) },
-    Job { name: "unicast-64-10000-macs", receivers: 1, burst: 256, size: 64, dst: spread },
-    Job { name: "broadcast-64-to-4", receivers: 4, burst: 256, size: 64, dst: |_, _| [0xff; 6] },
-    Job { name: "group-64-to-16", receivers: 16, burst: 256, size: 64, dst: |_, _| GROUP },
+    job("unicast-64-burst-256", 1, 256, 64, |_, _| mac(0)),
+    job("unicast-64-burst-32", 1, 32, 64, |_, _| mac(0)),
+    job("unicast-64-burst-1", 1, 1, 64, |_, _| mac(0)),
+    job("unicast-1500-burst-256", 1, 256, 1500, |_, _| mac(0)),
+    job("unicast-64-10000-macs", 1, 256, 64, spread),
+    job("broadcast-64-to-4", 4, 256, 64, |_, _| [0xff; 6]),
+    job("group-64-to-16", 16, 256, 64, |_, _| GROUP),
+    client("client-64-burst-256", 256),
+    client("client-64-burst-1", 1),
 ];
 
 /// Frames of a job.
@@ -84,6 +104,9 @@ impl Run {
 
 fn run(job: &Job, all_frames: u32) -> Result<Run, Box<dyn std::error::Error>> {
     let mut rig = Rig::new(job.receivers)?;
+    if job.client {
+        return run_client(&mut rig, job, all_frames);
+    }
     let (mut frames, mut copies) = (0u64, 0u64);
     let mut ns = Vec::with_capacity((all_frames / job.burst) as usize);
     for round in 0..all_frames / job.burst {
@@ -103,4 +126,32 @@ fn run(job: &Job, all_frames: u32) -> Result<Run, Box<dyn std::error::Error>> {
         return Err(format!("{copies} copies arrived of {want}").into());
     }
     Ok(Run { frames, ns })
+}
+
+fn run_client(rig: &mut Rig, job: &Job, all_frames: u32) -> Result<Run, Box<dyn std::error::Error>> {
+    // The ring's buffers get their frames; one slot of a ring is never free.
+    let mut filled = 0;
+    for _ in 0..2 {
+        let n = rig.send(u32::MAX, job.size, |i| (job.dst)(0, i));
+        let forwarded = (0..n).map(|_| rig.forward(MAX_BURST)).take_while(|done| *done > 0).sum::<usize>();
+        filled += rig.receive();
+        if forwarded != n as usize {
+            return Err(format!("{n} frames sent, {forwarded} forwarded").into());
+        }
+    }
+    let (mut sent, mut got) = (0u64, 0u64);
+    let mut ns = Vec::with_capacity((all_frames / job.burst) as usize);
+    for _ in 0..all_frames / job.burst {
+        let begin = Instant::now();
+        let (n, last) = rig.exchange(job.burst);
+        ns.push(begin.elapsed().as_nanos() as f64 / f64::from(n.max(1)));
+        rig.forward(MAX_BURST);
+        rig.settle();
+        (sent, got) = (sent + u64::from(n), got + u64::from(last));
+    }
+    got += rig.receive();
+    if filled == 0 || sent != u64::from(all_frames) || got != sent {
+        return Err(format!("{sent} of {all_frames} frames sent, {got} received").into());
+    }
+    Ok(Run { frames: sent, ns })
 }

@@ -245,7 +245,7 @@ impl End {
         }
         let until = timeout.map(|t| Instant::now() + t);
         let v = &self.view;
-        v.atok_wake_slots().store(min, Ordering::Relaxed);
+        self.tell_wish(min);
         loop {
             self.call.drain();
             if !notify::arm(v.atok_need_kick(), Pairing::Fences, || count() >= min) {
@@ -288,11 +288,17 @@ impl End {
         Ok(fds[1].any().unwrap_or(false))
     }
 
+    /// Before this side sleeps: how many slots it waits for, and netmap's place for the same, which the switch does not look at.
+    fn tell_wish(&self, min: u32) {
+        let v = &self.view;
+        v.atok_cur().store(v.atok_head().load(Ordering::Relaxed), Ordering::Relaxed);
+        v.atok_wake_slots().store(min, Ordering::Relaxed);
+    }
+
     /// Publishes `head` and kicks the switch if it sleeps.
     #[inline]
     fn publish(&self, head: u32) {
         let v = &self.view;
-        v.atok_cur().store(head, Ordering::Relaxed);
         // ORDERING: Release: slots and buffers are visible to a switch that reads head with Acquire.
         v.atok_head().store(head, Ordering::Release);
         if notify::wanted(v.ktoa_need_kick(), self.pairing) {
@@ -447,7 +453,7 @@ impl TxRing {
         let (mask, head) = (self.mask, self.head);
         let min = min.clamp(1, mask);
         let end = &self.end;
-        end.view.atok_wake_slots().store(min, Ordering::Relaxed);
+        end.tell_wish(min);
         notify::arm(end.view.atok_need_kick(), Pairing::Fences, || {
             end.tail(mask).wrapping_sub(head) & mask >= min
         })
@@ -573,7 +579,7 @@ impl RxRing {
         self.end.call.drain();
         let (mask, head) = (self.mask, self.head);
         let end = &self.end;
-        end.view.atok_wake_slots().store(1, Ordering::Relaxed);
+        end.tell_wish(1);
         notify::arm(end.view.atok_need_kick(), Pairing::Fences, || end.tail(mask) != head)
     }
 

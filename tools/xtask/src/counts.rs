@@ -10,8 +10,12 @@ const ALLOWED: &str = "bench/counts.toml";
 /// Those that have the jobs.
 const PROGRAMS: [&str; 2] = ["counts", "counts_vm"];
 /// The function whose instructions count, with all that it calls, of a job whose name begins so.
-const COUNTED: [(&str, &str); 3] =
-    [("guest-sends", "*CardRig::send*"), ("guest-receives", "*CardRig::receive*"), ("", "*Rig*forward*")];
+const COUNTED: [(&str, &str); 4] = [
+    ("client", "*Rig*exchange*"),
+    ("guest-sends", "*CardRig::send*"),
+    ("guest-receives", "*CardRig::receive*"),
+    ("", "*Rig*forward*"),
+];
 
 /// Counts every job; `write` puts what was counted into the file instead of holding it against it.
 pub fn run(write: bool) -> Outcome {

@@ -3,15 +3,13 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use valecast_bench::ends::{self, AHEAD};
 use valecast_ring::SlotFlags;
 use valecast_ring::client::{AttachOptions, Link, Port, RxRing, TxRing};
 
 use super::Stamped;
 use crate::frames::{Frames, Headers, STAMP_AT};
 use crate::peer::{Trouble, Wire};
-
-/// Fetched so many frames ahead.
-const AHEAD: u32 = 8;
 
 /// One attached port.
 pub struct RingWire {
@@ -92,31 +90,13 @@ impl Wire for RingWire {
                 self.tx.buffer(i)[..12].copy_from_slice(self.headers.next());
             }
         }
-        for i in 0..n {
-            let len = self.lens[((first + i) & mask) as usize];
-            self.tx.set(i, usize::from(len), SlotFlags::empty());
-        }
-        self.tx.advance(n);
-        self.tx.publish();
+        ends::hand_over(&mut self.tx, n, &self.lens);
         n
     }
 
     #[inline]
     fn recv(&mut self, max: u32) -> u32 {
-        let n = self.rx.pending().min(max);
-        if n == 0 {
-            return 0;
-        }
-        let mut sum = 0u8;
-        (0..n.min(AHEAD)).for_each(|i| self.rx.prefetch(i));
-        for i in 0..n {
-            self.rx.prefetch(i + AHEAD);
-            sum ^= self.rx.frame(i).data.first().copied().unwrap_or(0);
-        }
-        std::hint::black_box(sum);
-        self.rx.advance(n);
-        self.rx.release();
-        n
+        ends::recv(&mut self.rx, max)
     }
 
     fn send_stamp(&mut self, stamp: u64) -> bool {
