@@ -86,7 +86,7 @@ pub fn deliver(cx: Context<'_>, burst: &Burst, plan: &mut Plan, out: &mut Outcom
         b.learn_refused.add(plan.learn_refused);
     }
     out.consumed = usize::from(cut);
-    count_in(b, lane, burst, out.consumed, dropped, copies);
+    count_in(b, lane, (out.consumed, burst.bytes(out.consumed)), dropped, copies);
 }
 
 /// Books what a receiver got.
@@ -113,14 +113,13 @@ pub fn count_full(dest: &PortEntry, worker: usize, frames: usize) {
     dest.stats.block(worker).out_drops[Cause::RingFull as usize].add(frames as u64);
 }
 
-/// Books the first `frames` frames of a burst, of which `dropped` went nowhere.
-pub fn count_in(b: &Block, lane: usize, burst: &Burst, frames: usize, dropped: u64, copies: u64) {
+/// Books so many frames and bytes of a burst, of which `dropped` went nowhere.
+pub fn count_in(b: &Block, lane: usize, (frames, bytes): (usize, u64), dropped: u64, copies: u64) {
     if frames == 0 {
         return;
     }
     b.in_bursts.add(1);
     b.in_frames.add(frames as u64);
-    let bytes = burst.bytes(frames);
     b.in_bytes.add(bytes);
     let ring = &b.rings[lane % MAX_RINGS];
     ring.in_frames.add(frames as u64);

@@ -4,9 +4,10 @@ use valecast_config::Overflow;
 
 use crate::clock;
 use crate::deliver::{Outcome, count_full, count_in, count_out, deliver};
-use crate::frame::{Burst, Entry, MAX_BURST};
+use crate::frame::{Burst, Entry, HeadKey, MAX_BURST};
 use crate::plan::{Context, Plan};
-use crate::port::Ingress;
+use crate::port::ring::{Across, Desk};
+use crate::port::{Ingress, Tally};
 use crate::route::{Known, LastRoute};
 use crate::tables::PortId;
 
@@ -19,6 +20,7 @@ pub struct Pipeline {
     all: Box<[Entry]>,
     /// Receivers of the last burst, if it needed no plan.
     direct: Vec<PortId>,
+    desk: Desk,
 }
 
 impl Default for Pipeline {
@@ -29,6 +31,7 @@ impl Default for Pipeline {
             outcome: Outcome::default(),
             all: (0..MAX_BURST as u16).map(|i| Entry { orig: i, frame: i }).collect(),
             direct: Vec::new(),
+            desk: Desk::default(),
         }
     }
 }
@@ -54,14 +57,18 @@ impl Pipeline {
         last: &mut LastRoute,
         max: usize,
     ) -> Served {
+        self.direct.clear();
+        if let Some(served) = self.across(cx, ingress, last, max) {
+            return served;
+        }
         self.burst.clear();
         ingress.take(&mut self.burst, max, cx.now);
         let taken = self.burst.taken();
         if taken == 0 {
             return Served { taken, done: 0, hold_until: None };
         }
-        self.direct.clear();
         if let Some(served) = self.direct(cx, last) {
+            last.steady = true;
             if served.done > 0 {
                 ingress.complete(&self.burst, served.done);
             }
@@ -69,12 +76,60 @@ impl Pipeline {
         }
         self.plan.make(cx, &mut self.burst, last);
         deliver(cx, &self.burst, &mut self.plan, &mut self.outcome);
+        last.steady = self.plan.touched.len() == 1;
         let done = self.outcome.consumed;
         if done > 0 {
             ingress.complete(&self.burst, done);
         }
         let waits = done == usize::from(self.plan.cut);
         Served { taken, done, hold_until: self.plan.hold_until.filter(|_| waits) }
+    }
+
+    /// Frames from one client's ring that go straight into another's, as the last burst's did: from the first on up to one of
+    /// which that cannot be said, which comes next time. What [`Pipeline::direct`] or [`Plan::make`] and [`deliver`] would
+    /// do to them comes to this. `None` if there are none.
+    #[inline]
+    fn across<I: Ingress + ?Sized>(
+        &mut self,
+        cx: Context<'_>,
+        ingress: &mut I,
+        last: &mut LastRoute,
+        max: usize,
+    ) -> Option<Served> {
+        let Context { tables: t, fdb, port, lane, worker, now } = cx;
+        let known = Known { tables: t.version, addresses: fdb.generation(), secs: clock::secs(now) };
+        last.check(known);
+        let (&[(to, longest)], true, None) = (&last.to[..], last.steady, last.group) else { return None };
+        let mut key = last.head()?;
+        let dest = t.port(to)?;
+        let egress = dest.egress.as_ref()?.ring()?;
+        let ingress = ingress.ring()?;
+        if port.limit.is_some() || !port.mirror_in.is_empty() {
+            return None;
+        }
+        let way = Across { to: egress, lane, longest, max };
+        let crossed = ingress.cross(way, &mut self.desk, |heads| {
+            let alike = key.alike(heads);
+            if alike == heads.len() {
+                return alike;
+            }
+            let many = alike + self.plan.same_way(cx, dest, &heads[alike..], known);
+            if many > alike {
+                key = HeadKey::of(&heads[many - 1]);
+            }
+            many
+        });
+        last.follow(key);
+        last.steady = !crossed.otherwise;
+        let (taken, bytes) = (crossed.frames, crossed.bytes);
+        if taken == 0 {
+            let nothing = Served { taken, done: 0, hold_until: None };
+            return (!crossed.any).then_some(nothing);
+        }
+        count_out(dest, worker, lane, Tally { frames: taken as u64, bytes, tx_error: 0 });
+        count_in(port.stats.block(worker), lane, (taken, bytes), 0, taken as u64);
+        self.direct.push(to);
+        Some(Served { taken, done: taken, hold_until: None })
     }
 
     /// The burst that the last one promised: all frames go where their source's last ones went, as they are. No
@@ -118,7 +173,8 @@ impl Pipeline {
         if let Some(g) = last.group {
             t.groups[g].hits[worker].add(done as u64);
         }
-        count_in(port.stats.block(worker), lane, &self.burst, done, 0, (done * last.to.len()) as u64);
+        let copies = (done * last.to.len()) as u64;
+        count_in(port.stats.block(worker), lane, (done, self.burst.bytes(done)), 0, copies);
         Some(Served { taken, done, hold_until: None })
     }
 
@@ -141,3 +197,7 @@ impl Pipeline {
 #[cfg(test)]
 #[path = "pipeline_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "pipeline_across_tests.rs"]
+mod across_tests;

@@ -24,6 +24,9 @@ pub struct LastRoute {
     pub to: Vec<(PortId, usize)>,
     /// The matching group's place in the tables.
     pub group: Option<usize>,
+    /// The last burst went to one port as a whole, as far as it was looked at: then the next one is worth a look at whether it
+    /// does.
+    pub steady: bool,
 }
 
 impl LastRoute {
@@ -47,6 +50,12 @@ impl LastRoute {
         self.known = known;
         self.to.clear();
         self.group = None;
+    }
+
+    /// Frames with `head` go the same way, by what was known when the route began.
+    #[inline]
+    pub fn follow(&mut self, head: HeadKey) {
+        self.head = head;
     }
 
     /// Other frames must not follow.

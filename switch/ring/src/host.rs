@@ -65,6 +65,12 @@ impl TxQueue {
         TxSlots::new(self)
     }
 
+    /// The same, to look at a few at once: whoever looks at many has their descriptors asked for.
+    #[inline]
+    pub fn slots_unasked(&self) -> TxSlots<'_> {
+        TxSlots::unasked(self)
+    }
+
     /// `n` pending slots are done with. The client hears of it at the next [`TxQueue::publish`], or now if that
     /// is a good part of the ring.
     #[inline]

@@ -284,7 +284,7 @@ impl RingView {
     csb_word!(ktoa_need_kick, ktoa, CsbKtoa, kern_need_kick);
 
     #[inline(always)]
-    fn slot(&self, slot: u32) -> &SlotWords {
+    pub fn slot(&self, slot: u32) -> &SlotWords {
         debug_assert!(slot < self.nslots);
         // SAFETY: callers mask `slot` to the ring; a slot is 16 aligned bytes, only ever accessed as atomics.
         unsafe { self.slots.add(slot as usize).as_ref() }

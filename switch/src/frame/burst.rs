@@ -157,10 +157,7 @@ impl Burst {
     /// How many frames from `from` on have this key. Only heads are compared: see [`Burst::is_odd`].
     #[inline]
     pub fn alike(&self, key: HeadKey, from: usize) -> usize {
-        let (heads, like) = (&self.heads[from..self.taken], key.like());
-        // Nearly always all are, or the first is not.
-        let all = heads.chunks_exact(8).take_while(|c| c.iter().fold(0, |d, h| d | like(h)) == 0).count() * 8;
-        all + heads[all..].iter().take_while(|h| like(h) == 0).count()
+        key.alike(&self.heads[from..self.taken])
     }
 
     /// Adds plain frames of one slot each, as many as `next` gives from its first on, at most `most`; how many. This is the

@@ -37,8 +37,9 @@ const UNTAGGED: u128 = u128::MAX >> 16;
 pub struct HeadKey(u128);
 
 impl HeadKey {
+    /// Of this head.
     #[inline(always)]
-    fn of(head: &[u8; HEAD]) -> Self {
+    pub fn of(head: &[u8; HEAD]) -> Self {
         let w = u128::from_le_bytes(*head);
         Self(if Self::is_tagged(w) { w } else { w & UNTAGGED })
     }
@@ -50,6 +51,15 @@ impl HeadKey {
         // A head that has a tag, unlike this one, differs in its type.
         let count = if Self::is_tagged(key) { u128::MAX } else { UNTAGGED };
         move |head| (u128::from_le_bytes(*head) ^ key) & count
+    }
+
+    /// How many of `heads`, from the first on, have this key.
+    #[inline]
+    pub fn alike(self, heads: &[[u8; HEAD]]) -> usize {
+        let like = self.like();
+        // Nearly always all have, or the first has not.
+        let all = heads.chunks_exact(8).take_while(|c| c.iter().fold(0, |d, h| d | like(h)) == 0).count() * 8;
+        all + heads[all..].iter().take_while(|h| like(h) == 0).count()
     }
 
     #[inline(always)]

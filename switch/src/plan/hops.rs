@@ -7,7 +7,8 @@ use crate::fdb::{Learned, key};
 use crate::flows::Flow;
 use crate::frame::{Burst, HEAD};
 use crate::mac;
-use crate::tables::PortId;
+use crate::route::Known;
+use crate::tables::{PortEntry, PortId, VlanPolicy};
 
 /// How many frames' addresses are looked up together.
 const BLOCK: usize = 32;
@@ -77,6 +78,42 @@ impl Plan {
             self.place_run(burst, p, run as u16..i as u16, max);
         }
         (i, going)
+    }
+}
+
+impl Plan {
+    /// Of how many of `heads`, from the first on, the frames are known to go to `dest`, as they are. Frames shorter than a head
+    /// have no business here.
+    #[inline(never)]
+    pub(crate) fn same_way(
+        &mut self,
+        cx: Context<'_>,
+        dest: &PortEntry,
+        heads: &[[u8; HEAD]],
+        known: Known,
+    ) -> usize {
+        let port = cx.port;
+        if port.allowed.is_some() || !matches!(port.vlan, VlanPolicy::Open) || !dest.takes_untagged() {
+            return 0;
+        }
+        self.flows.begin(known, cx.fdb.seed(), port.id);
+        let Some(looks) = self.flows.looks() else { return 0 };
+        let goes =
+            |flow: &Flow, head: &[u8; HEAD]| looks.find(flow) == Some(dest.id) && head[12..14] != [0x81, 0];
+        if let [head] = heads {
+            return usize::from(goes(&looks.flow(head), head));
+        }
+        let mut flows = [Flow::default(); BLOCK];
+        let mut done = 0;
+        for heads in heads.chunks(BLOCK) {
+            flows.iter_mut().zip(heads).for_each(|(flow, head)| *flow = looks.flow(head));
+            let many = flows.iter().zip(heads).take_while(|(flow, head)| goes(flow, head)).count();
+            done += many;
+            if many < heads.len() {
+                break;
+            }
+        }
+        done
     }
 }
 

@@ -28,6 +28,12 @@ pub trait Ingress: Send {
     /// [`Ingress::complete`]; what is not completed is given again.
     fn take(&mut self, burst: &mut Burst, max: usize, now: u64);
 
+    /// The client's ring that this is, if it is one and nothing else: its frames may go straight into another
+    /// ([`Egress::ring`]).
+    fn ring(&mut self) -> Option<&mut ring::RingIngress> {
+        None
+    }
+
     /// The first `n` frames of `burst` are done with.
     fn complete(&mut self, burst: &Burst, n: usize);
 
@@ -103,6 +109,11 @@ pub struct About {
 pub trait Egress: Send + Sync {
     /// What it can do.
     fn caps(&self) -> Caps;
+
+    /// The client's rings that this is, if it is that and nothing else.
+    fn ring(&self) -> Option<&ring::RingEgress> {
+        None
+    }
 
     /// The same destination as it is to be from now on, if that is another than when this was made. A turn goes
     /// through with the one it began with, so what it claims by is what it writes by.

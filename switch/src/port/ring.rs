@@ -1,15 +1,18 @@
 //! `ring`: a client process over shared memory.
 //!
 //! `take` puts the frames of slots into a burst, whosever slots they are; `ingress` has the client's transmit ring do so;
-//! `egress` writes a burst into its receive rings.
+//! `egress` writes a burst into its receive rings; `across` moves frames from one client's ring into another's where
+//! no burst is needed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+mod across;
 mod egress;
 mod ingress;
 mod take;
 
+pub(crate) use across::{Across, Desk};
 pub use egress::RingEgress;
 pub use ingress::RingIngress;
 pub(super) use take::{Each, Extras, SlotAt, Slots, take_slots};

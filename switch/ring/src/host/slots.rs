@@ -42,9 +42,16 @@ pub struct TxSlots<'q> {
 impl<'q> TxSlots<'q> {
     #[inline]
     pub(super) fn new(queue: &'q TxQueue) -> Self {
+        let slots = Self::unasked(queue);
+        slots.view.prefetch_first_descs(slots.first, slots.pending);
+        slots
+    }
+
+    /// Without asking for their descriptors.
+    #[inline(always)]
+    pub(super) fn unasked(queue: &'q TxQueue) -> Self {
         let (view, first, mask) = (queue.view, queue.hwcur, queue.mask);
         let pending = queue.seen.wrapping_sub(first) & mask;
-        view.prefetch_first_descs(first, pending);
         Self { view, first, pending, first_buf: queue.first_buf, mask, _queue: queue }
     }
 
@@ -80,6 +87,27 @@ impl<'q> TxSlots<'q> {
             let data = view.buf(d.buf_idx)?;
             fits.then_some((data, d.len.into()))
         }
+    }
+
+    /// The `i`-th pending slot in the same way, if its frame has `least` to `longest` bytes.
+    #[inline(always)]
+    pub fn plain_one(
+        &self,
+        i: u32,
+        (least, longest): (u32, u32),
+        look: SlotFlags,
+    ) -> Option<(NonNull<u8>, u32)> {
+        let d = self.view.desc(self.first.wrapping_add(i) & self.mask);
+        let fits =
+            (least..=longest.min(self.view.max_len)).contains(&d.len.into()) && !d.flags().intersects(look);
+        let data = self.view.buf(d.buf_idx)?;
+        fits.then_some((data, d.len.into()))
+    }
+
+    /// How many slots lie side by side from the `i`-th pending one to the ring's end.
+    #[inline(always)]
+    pub fn to_end(&self, i: u32) -> u32 {
+        self.mask + 1 - (self.first.wrapping_add(i) & self.mask)
     }
 
     /// When it is the turn of the `n` slots from the `i`-th on: asks for as many that come a while after them.

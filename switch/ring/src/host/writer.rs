@@ -1,5 +1,6 @@
 //! Writes the slots of a client's receive ring.
 
+use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use crate::abi::SlotFlags;
@@ -94,6 +95,47 @@ impl<'q> RxWriter<'q> {
             self.queue.swapped.store(true, Ordering::Relaxed);
         }
         (slots.len() as u32, bytes)
+    }
+
+    /// [`RxWriter::prefetch`] and [`RxWriter::write`] for a single frame. Its bytes.
+    ///
+    /// # Safety
+    /// As for [`RxWriter::write`].
+    #[inline(always)]
+    pub unsafe fn write_one(&self, pos: u64, flags: SlotFlags, f: Source) -> u64 {
+        let (view, slot, ahead) = (self.view, pos as u32 & self.mask, pos + u64::from(AHEAD));
+        if ahead < self.free_to {
+            self.ask(ahead as u32 & self.mask, 1);
+        }
+        let (words, begun, len) = (view.slot(slot), self.queue.first_buf + slot, f.head_len + f.tail_len);
+        debug_assert!(len <= view.max_len as usize);
+        let (mut idx, mut to) = (words.desc().buf_idx, view.first_buf(begun));
+        if idx != begun {
+            (idx, to) = self.other(begun, idx);
+        }
+        // SAFETY: as in `write`.
+        unsafe {
+            copy_head(f.head, to.as_ptr(), f.head_len);
+            copy_payload(f.tail, to.as_ptr().add(f.head_len), f.tail_len);
+        }
+        words.put(Desc { buf_idx: idx, len: len as u16, flags: flags.bits() });
+        len as u64
+    }
+
+    /// The buffer `idx`, which its client gave a slot that began with `begun`.
+    #[cold]
+    #[inline(never)]
+    fn other(&self, begun: u32, idx: u32) -> (u32, NonNull<u8>) {
+        // ORDERING: Relaxed; only prefetches go by it.
+        self.queue.swapped.store(true, Ordering::Relaxed);
+        match self.view.buf(idx) {
+            Some(other) => (idx, other),
+            None => {
+                // The client scribbled over its slot: give it the buffer it began with.
+                self.queue.count_reset();
+                (begun, self.view.first_buf(begun))
+            }
+        }
     }
 
     /// Has `f` write `len` bytes into one slot at a reserved position.

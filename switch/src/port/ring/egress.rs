@@ -12,9 +12,9 @@ use crate::frame::{Burst, Entry, Frame, HEAD, VnetHdr};
 use crate::port::{Caps, Egress, Tally};
 
 /// Frames that are written between two looks ahead.
-const WRITTEN: usize = 32;
+pub(super) const WRITTEN: usize = 32;
 /// Flags of a received slot that holds a whole frame: netmap counts fragments in bits 8-15.
-const WHOLE: SlotFlags = SlotFlags::from_bits_retain(1 << 8);
+pub(super) const WHOLE: SlotFlags = SlotFlags::from_bits_retain(1 << 8);
 
 /// A client's receive rings.
 #[derive(Clone)]
@@ -50,6 +50,12 @@ impl RingEgress {
             [one] => one,
             more => &more[lane % more.len()],
         }
+    }
+
+    /// Whether frames go into slots with nothing before them.
+    #[inline]
+    pub(super) fn is_bare(&self) -> bool {
+        self.hdr == 0
     }
 
     /// Slots that the longest frame takes.
@@ -192,6 +198,10 @@ impl Egress for RingEgress {
     fn caps(&self) -> Caps {
         let max_frame = self.max_frame - self.hdr.min(self.max_frame);
         Caps { vnet: self.hdr > 0, max_frame, max_run: self.max_run, queues: self.queues.len() }
+    }
+
+    fn ring(&self) -> Option<&RingEgress> {
+        Some(self)
     }
 
     fn renewed(&self) -> Option<Arc<dyn Egress>> {

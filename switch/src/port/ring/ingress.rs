@@ -10,11 +10,11 @@ use crate::frame::Burst;
 use crate::port::Ingress;
 
 /// Slots whose buffers are asked for before their descriptors have come.
-const EARLY: u32 = 8;
+pub(super) const EARLY: usize = 8;
 
 /// A client's transmit ring.
 pub struct RingIngress {
-    queue: TxQueue,
+    pub(super) queue: TxQueue,
     special: Special,
 }
 
@@ -22,6 +22,11 @@ impl RingIngress {
     /// Over the switch's side of a ring.
     pub fn new(queue: TxQueue, special: Special) -> Self {
         Self { queue, special }
+    }
+
+    #[inline]
+    pub(super) fn extras(&self) -> Extras {
+        Extras { hdr: self.special.hdr(), steer: self.special.steer }
     }
 }
 
@@ -32,17 +37,21 @@ impl Ingress for RingIngress {
             return;
         }
         let slots = self.queue.slots();
-        let extras = Extras { hdr: self.special.hdr(), steer: self.special.steer };
+        let extras = self.extras();
         if pending <= FEW {
             // SAFETY: as below.
             unsafe { take_few(burst, pending, max, extras, slots) };
             return;
         }
-        for i in 0..pending.min(EARLY) {
+        for i in 0..pending.min(EARLY as u32) {
             slots.prefetch_early(i);
         }
         // SAFETY: buffers are readable while the queue lives, which is longer than the burst.
         unsafe { take_slots(burst, pending, max, extras, slots) };
+    }
+
+    fn ring(&mut self) -> Option<&mut RingIngress> {
+        Some(self)
     }
 
     fn complete(&mut self, burst: &Burst, n: usize) {

@@ -22,7 +22,7 @@ pub(in crate::port) struct Extras {
 
 impl Extras {
     /// Flags of slots that need a look of their own.
-    fn look(self) -> SlotFlags {
+    pub(super) fn look(self) -> SlotFlags {
         if self.steer { SPECIAL.union(SlotFlags::FRAGS) } else { SPECIAL }
     }
 }
