@@ -30,7 +30,7 @@ impl Bus for Silent {
 fn rig(csb: bool, descriptors: u32, buffer: usize) -> Rig {
     let settings = Settings { csb: true, ..Settings::default() };
     let rctl = rctl::LPE | rctl::SECRC;
-    Rig::new(settings, Options { csb, descriptors, buffer, rctl, ..Options::default() }).unwrap()
+    Rig::new(settings, Options { csb, descriptors, buffer, rctl, ..Options::default() }).expect("a rig")
 }
 
 /// Everything that is there, `max` frames at a time.
@@ -44,14 +44,14 @@ fn poll(r: &mut Rig, max: u32) -> Vec<(Vec<u8>, u32)> {
             assert_eq!(b[..8], mem_word(mem, f.at()), "it begins where it says");
             got.push((b, f.descriptors));
         };
-        if r.driver.poll(&mut Silent, mem, max, each).unwrap() == 0 {
+        if r.driver.poll(&mut Silent, mem, max, each).expect("rings in memory") == 0 {
             return got;
         }
     }
 }
 
 fn mem_word(mem: &impl valecast_hypervisor_glue::e1000::dma::Dma, at: u64) -> [u8; 8] {
-    mem.eight(at).unwrap()
+    mem.eight(at).expect("eight bytes in memory")
 }
 
 fn length() -> impl Strategy<Value = usize> {
