@@ -204,11 +204,13 @@ impl Driver {
     /// there was room for. None: as in [`Driver::send`].
     #[inline]
     pub fn queue_filled(&mut self, mem: &impl Dma, len: usize, most: u32) -> Result<u32, Unmapped> {
-        if !self.make_room(mem, 1)? {
-            return Ok(0);
+        let mut n = 0;
+        // What is known to be free may be less than what is.
+        while n < most && self.make_room(mem, 1)? {
+            let row = (most - n).min(self.tx.free());
+            self.tx.put_filled(mem, len, self.options.legacy, self.extra(), row)?;
+            n += row;
         }
-        let n = most.min(self.tx.free());
-        self.tx.put_filled(mem, len, self.options.legacy, self.extra(), n)?;
         self.did.sent += u64::from(n);
         Ok(n)
     }
