@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use valecast_bench::ends::{self, AHEAD};
 use valecast_ring::client::{Link, RxRing};
 use valecast_switch::daemon::Daemon;
 use valecast_switch::inline::InlineSender;
@@ -14,8 +15,6 @@ use crate::cpu;
 use crate::frames::{Frames, Headers, PREPARED, STAMP_AT};
 use crate::peer::{Trouble, Wire};
 
-/// Fetched so many frames ahead.
-const AHEAD: u32 = 8;
 /// Most frames taken at once.
 const ALL: u32 = 1024;
 const MASK: usize = PREPARED - 1;
@@ -93,20 +92,7 @@ impl End {
 
     #[inline]
     fn recv(&mut self, max: u32) -> u32 {
-        let n = self.rx.pending().min(max);
-        if n == 0 {
-            return 0;
-        }
-        let mut sum = 0u8;
-        (0..n.min(AHEAD)).for_each(|i| self.rx.prefetch(i));
-        for i in 0..n {
-            self.rx.prefetch(i + AHEAD);
-            sum ^= self.rx.frame(i).data.first().copied().unwrap_or(0);
-        }
-        std::hint::black_box(sum);
-        self.rx.advance(n);
-        self.rx.release();
-        n
+        ends::recv(&mut self.rx, max)
     }
 
     fn recv_stamps(&mut self, max: u32, found: &mut dyn FnMut(u64)) -> u32 {
