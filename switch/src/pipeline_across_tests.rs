@@ -9,11 +9,10 @@ use valecast_ring::host::Endpoint;
 use valecast_ring::layout::{Layout, RingParams};
 
 use super::*;
-use crate::counters::{PortStats, Sums};
+use crate::counters::Sums;
 use crate::fdb::{Fdb, key};
-use crate::port::Egress;
 use crate::port::ring::{RingEgress, RingIngress, Special};
-use crate::tables::{Bucket, GroupEntry, PortEntry, Tables, VlanPolicy};
+use crate::tables::{Bucket, GroupEntry, PortEntry, Tables};
 
 /// Slots of a ring: fewer than are sent in a round, so that bursts come to its end, and receivers run full.
 const SLOTS: u32 = 128;
@@ -69,22 +68,8 @@ fn port(id: u16, buf_size: u32, s: Setup) -> (PortEntry, RingIngress, Client) {
     let special = Special { steer: s.steer, ..Special::default() };
     let ingress = RingIngress::new(end.tx.remove(0), special.clone());
     let egress = RingEgress::new(std::mem::take(&mut end.rx), SLOTS, special);
-    let entry = PortEntry {
-        id,
-        caps: egress.caps(),
-        egress: Some(Arc::new(egress)),
-        overflow: if s.lossless { Overflow::Backpressure } else { Overflow::Drop },
-        vlan: VlanPolicy::Open,
-        learn: true,
-        mac_limit: 0,
-        allowed: None,
-        limit: None,
-        mirror_in: vec![],
-        mirror_out: vec![],
-        floods: true,
-        may_flood: true,
-        stats: Arc::new(PortStats::new(1)),
-    };
+    let overflow = if s.lossless { Overflow::Backpressure } else { Overflow::Drop };
+    let entry = super::tests::port(id, Arc::new(egress), overflow);
     (entry, ingress, Client { _link: link, tx: tx.remove(0), rx: rx.remove(0) })
 }
 

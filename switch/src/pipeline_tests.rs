@@ -57,28 +57,34 @@ impl Ingress for Source<'_> {
     }
 }
 
+/// A port without limits, mirrors or VLANs.
+pub(super) fn port(id: u16, egress: Arc<dyn Egress>, overflow: Overflow) -> PortEntry {
+    PortEntry {
+        id,
+        caps: egress.caps(),
+        egress: Some(egress),
+        overflow,
+        vlan: VlanPolicy::Open,
+        learn: true,
+        mac_limit: 0,
+        allowed: None,
+        limit: None,
+        mirror_in: vec![],
+        mirror_out: vec![],
+        floods: true,
+        may_flood: true,
+        stats: Arc::new(PortStats::new(1)),
+    }
+}
+
 type Fate = (Vec<Vec<u8>>, Vec<Sums>, u64);
 
 fn fate(frames: &[Vec<u8>], sizes: &[usize], room: usize, lossless: bool, forget: bool) -> Fate {
     let sinks: Vec<_> = (0..4).map(|_| Arc::new(Sink { room, got: Mutex::default() })).collect();
     let mut t = Tables::default();
     for (id, sink) in (0u16..).zip(&sinks) {
-        t.ports.push(Some(PortEntry {
-            id,
-            egress: Some(sink.clone()),
-            caps: sink.caps(),
-            overflow: if lossless && id == 1 { Overflow::Backpressure } else { Overflow::Drop },
-            vlan: VlanPolicy::Open,
-            learn: true,
-            mac_limit: 0,
-            allowed: None,
-            limit: None,
-            mirror_in: vec![],
-            mirror_out: vec![],
-            floods: true,
-            may_flood: true,
-            stats: Arc::new(PortStats::new(1)),
-        }));
+        let overflow = if lossless && id == 1 { Overflow::Backpressure } else { Overflow::Drop };
+        t.ports.push(Some(port(id, sink.clone(), overflow)));
         t.flood.push(id);
     }
     let buckets = [1, 2].into_iter().map(|port| Bucket { port, set_dst: None }).collect();
