@@ -5,8 +5,8 @@
 //! receivers' memory. What comes for the port comes by ordinary receive rings. [`crate::daemon::Daemon::attach_inline`] makes
 //! one; the caller is trusted, being part of the process.
 //!
-//! Each sender forwards as a worker of its own: its [`seat`] among the `inline` ones that the switch is configured with has
-//! its own counters, and by it the control side waits until nothing of before is in use. [`wait`] is how it sleeps.
+//! Each sender forwards as a worker of its own: its seat among the `inline` ones that the switch is configured with has
+//! its own counters, and by it the control side waits until nothing of before is in use. `wait` is how it sleeps.
 
 use std::sync::Arc;
 

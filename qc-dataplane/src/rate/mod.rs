@@ -106,11 +106,13 @@ impl Policy {
         }
     }
 
-    /// The rank of a tree whose transfer was the `arrival`-th and that has `residual` to send.
+    /// The rank of a tree whose transfer was the `arrival`-th and that has `residual` to send. What differs by rounding
+    /// only has the same rank: the partitions of a transfer begin with one volume and often come to be level again, and
+    /// who goes first must not depend on how the same sum was added up.
     #[must_use]
     pub fn rank(self, arrival: usize, residual: f64) -> f64 {
         match self {
-            Self::Srpt => residual,
+            Self::Srpt => f64::from(residual as f32),
             _ => arrival as f64,
         }
     }

@@ -31,6 +31,9 @@ fn serves_by_rank_and_wastes_nothing() {
     // The last one runs although two before it stand still.
     assert_eq!(rates(Policy::Srpt, &[1.0, 1.0, 5.0], &all), [0.0, 1.0, 0.0, 5.0]);
     assert_eq!((Policy::Srpt.rank(7, 3.5), Policy::Fcfs.rank(7, 3.5)), (3.5, 7.0));
+    // The same sum, added up in two ways.
+    assert_ne!(0.1 + 0.2, 0.3);
+    assert_eq!(Policy::Srpt.rank(0, 0.1 + 0.2).to_bits(), Policy::Srpt.rank(1, 0.3).to_bits());
 }
 
 #[test]

@@ -204,13 +204,15 @@ impl Driver {
     /// there was room for. None: as in [`Driver::send`].
     #[inline]
     pub fn queue_filled(&mut self, mem: &impl Dma, len: usize, most: u32) -> Result<u32, Unmapped> {
-        let mut n = 0;
         // What is known to be free may be less than what is.
-        while n < most && self.make_room(mem, 1)? {
-            let row = (most - n).min(self.tx.free());
-            self.tx.put_filled(mem, len, self.options.legacy, self.extra(), row)?;
-            n += row;
+        if self.tx.free() < most {
+            self.reclaim(mem)?;
         }
+        if !self.make_room(mem, 1)? {
+            return Ok(0);
+        }
+        let n = most.min(self.tx.free());
+        self.tx.put_filled(mem, len, self.options.legacy, self.extra(), n)?;
         self.did.sent += u64::from(n);
         Ok(n)
     }

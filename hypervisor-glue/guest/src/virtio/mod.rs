@@ -252,15 +252,17 @@ impl Driver {
     /// there was room for. None: as in [`Driver::send`].
     #[inline]
     pub fn queue_filled(&mut self, mem: &impl Dma, len: usize, most: u32) -> Result<u32, Fault> {
-        let mut n = 0;
         // What is known to be free may be less than what is.
-        while n < most && self.make_room(mem)? {
-            let row = (most - n).min(self.tx.free().into());
-            for _ in 0..row {
-                self.tx.lend(mem, queue::Way::Read, HEADER + len.min(MAX_FRAME))?;
-                self.did.sent += 1;
-            }
-            n += row;
+        if u32::from(self.tx.free()) < most {
+            self.reclaim(mem)?;
+        }
+        if !self.make_room(mem)? {
+            return Ok(0);
+        }
+        let n = most.min(self.tx.free().into());
+        for _ in 0..n {
+            self.tx.lend(mem, queue::Way::Read, HEADER + len.min(MAX_FRAME))?;
+            self.did.sent += 1;
         }
         Ok(n)
     }
