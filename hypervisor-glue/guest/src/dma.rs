@@ -187,7 +187,7 @@ impl<'m, M: Dma + ?Sized> Window<'m, M> {
 pub struct Ring<'m, M: Dma + ?Sized> {
     mem: &'m M,
     base: u64,
-    /// All of it in one piece, as nearly always.
+    /// All of it in one piece and aligned for its halves, as nearly always.
     whole: Option<NonNull<u8>>,
     len: u32,
 }
@@ -196,30 +196,31 @@ impl<'m, M: Dma + ?Sized> Ring<'m, M> {
     /// `len` descriptors at `base`, whose low 4 bits are ignored as by the chip.
     pub fn new(mem: &'m M, base: u64, len: u32, access: Access) -> Self {
         let base = base & !15;
-        Self { mem, base, whole: mem.whole(base, (len as usize * 16).max(1), access), len }
+        let whole = mem.whole(base, (len as usize * 16).max(1), access);
+        Self { mem, base, whole: whole.filter(|p| p.cast::<AtomicU64>().is_aligned()), len }
     }
 
+    /// `size` bytes at `offset`, a multiple of `size`, in descriptor `i`; aligned for them.
     #[inline]
     fn at(&self, i: u32, offset: u64, size: usize, access: Access) -> Option<NonNull<u8>> {
         debug_assert!(i < self.len);
         let byte = u64::from(i) * 16 + offset;
         match self.whole {
-            // SAFETY: `i < len`, and `len * 16` bytes are there.
+            // SAFETY: `i < len`, and `len * 16` bytes are there. Aligned for `size`, as `offset` is a multiple of it.
             Some(p) => Some(unsafe { p.add(byte as usize) }),
-            None => self.mem.whole(self.base.checked_add(byte)?, size, access),
+            None => {
+                let p = self.mem.whole(self.base.checked_add(byte)?, size, access);
+                p.filter(|p| (p.as_ptr() as usize).is_multiple_of(size))
+            }
         }
-        .filter(|p| (p.as_ptr() as usize).is_multiple_of(size))
     }
 
     /// All descriptors, if they lie in one piece, as nearly always: their halves, little-endian.
     #[inline]
     pub fn all(&self) -> Option<&'m [[AtomicU64; 2]]> {
         let p = self.whole?.cast::<[AtomicU64; 2]>();
-        if !p.is_aligned() {
-            return None;
-        }
-        // SAFETY: aligned (checked), `len * 16` bytes are there while `mem` is borrowed, and atomics may be shared with
-        // any writer.
+        // SAFETY: aligned (checked in `new`), `len * 16` bytes are there while `mem` is borrowed, and atomics may be
+        // shared with any writer.
         Some(unsafe { core::slice::from_raw_parts(p.as_ptr(), self.len as usize) })
     }
 

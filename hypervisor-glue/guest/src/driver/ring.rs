@@ -324,11 +324,11 @@ impl RxRing {
     #[inline]
     pub fn row(&mut self, mem: &impl Dma, head: u32, max: u32, mut each: impl FnMut(&Frame)) -> u32 {
         let ring = Ring::new(mem, self.at, self.n, Access::Read);
-        let end = if head < self.next { self.n } else { head };
+        let end = if head < self.next { self.n } else { head }.min(self.next.saturating_add(max));
         let descriptors = ring.all().and_then(|all| all.get(self.next as usize..end as usize));
         let Self { n, buffers, size, next, .. } = *self;
         let mut row = 0;
-        for [_, high] in descriptors.unwrap_or_default().iter().take(max as usize) {
+        for [_, high] in descriptors.unwrap_or_default() {
             // ORDERING: Relaxed; the head that led here was read with Acquire.
             let w = Written::parse(u64::from_le(high.load(Ordering::Relaxed)));
             if w.status & (DD | bits::EOP) != DD | bits::EOP {
