@@ -29,10 +29,12 @@ use crate::port::{Egress, Ingress};
 use crate::route::LastRoute;
 use crate::tables::{PortId, Tables};
 
+mod pace;
 pub(crate) mod receivers;
 mod sleep;
 mod work;
 
+use pace::Pace;
 use receivers::Receivers;
 use work::Work;
 
@@ -149,6 +151,7 @@ pub struct Worker {
     patient: Receivers,
     /// Sources that went to sleep, and when, whose other side may have missed it.
     doubts: VecDeque<(u64, usize)>,
+    pace: Pace,
     stop: bool,
 }
 
@@ -171,6 +174,7 @@ impl Worker {
             fresh: Receivers::default(),
             patient: Receivers::default(),
             doubts: VecDeque::new(),
+            pace: Pace::default(),
             stop: false,
         })
     }
@@ -198,6 +202,10 @@ impl Worker {
             let work = self.turn(&guard, now);
             turns += 1;
             frames += work;
+            if self.pace.turn(work) {
+                turns += pace::TURNS;
+                now = pace::pause();
+            }
             let due = turns >= TURNS || frames >= FRAMES;
             if work > 0 {
                 last_work = now;
@@ -271,6 +279,7 @@ impl Worker {
             Work::Out(outlet) => {
                 let max = self.setup.burst;
                 let let_go = outlet.run(self.pipeline.memory(), max, self.setup.index, now);
+                self.pace.served(let_go.done, max, false);
                 return self.after_letting_go(id, s, let_go, now);
             }
         };
@@ -281,6 +290,7 @@ impl Worker {
             self.idle(id, s, now);
             return 0;
         }
+        self.pace.served(served.taken, self.setup.burst, ingress.ring().is_some());
         if served.done > 0 {
             s.last_work = now;
             if !s.loose {
