@@ -17,7 +17,7 @@ const FEW: usize = 4;
 /// Turns with few frames in a row, before it looks away the first time.
 const STREAK: u32 = 16;
 /// Empty turns that end the row.
-const GAP: u32 = 8;
+const GAP: u32 = 3;
 
 /// Looks away for a moment. The time after it.
 pub(super) fn pause() -> u64 {
