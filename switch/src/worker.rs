@@ -203,7 +203,7 @@ impl Worker {
             turns += 1;
             frames += work;
             if self.pace.turn(work) {
-                turns += pace::TURNS;
+                turns += pace::AS_TURNS;
                 now = pace::pause();
             }
             let due = turns >= TURNS || frames >= FRAMES;

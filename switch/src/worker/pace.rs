@@ -10,13 +10,13 @@ use crate::clock::now_ns;
 
 /// How long (ns) it looks away.
 const PAUSE: u64 = 1000;
-/// Who sleeps is looked after as if it had been so many turns.
-pub(super) const TURNS: u32 = 2;
+/// Counts as so many turns, so that who sleeps is not forgotten over it.
+pub(super) const AS_TURNS: u32 = 2;
 /// Frames of a turn that are few.
 const FEW: usize = 4;
-/// Turns with few frames in a row, before it looks away the first time.
+/// Turns with frames in a row, before it looks away the first time.
 const STREAK: u32 = 16;
-/// Empty turns that end the row.
+/// Empty turns, one after the other, that end the row.
 const GAP: u32 = 3;
 
 /// Looks away for a moment. The time after it.

@@ -177,7 +177,8 @@ pub fn text(net: &Net, task: &Task, o: &Outcome) -> String {
     let verified = o.rows.iter().filter(|r| r.measured.is_some()).count();
     let mut text = format!(
         "{}, {} transfers to {} sites each, mean {:.1} MB, {} a second, {}: {verified} of {} receivers verified; \
-         median error {:.1} % (the simulator's own times differ by {:.1} % if requests come up to {SHAKE} s later), median of measured by predicted {:.3}, mean {:.2} s predicted, {:.2} s measured; \
+         median error {:.1} % (the simulator's own times differ by {:.1} % if requests come up to {SHAKE} s later), \
+         median of measured by predicted {:.3}, mean {:.2} s predicted, {:.2} s measured; \
          {:.0} s of processor time in the daemon, {:.0} s in the controller\n\n\
          | by the simulator, up to | receivers | measured by predicted, median | error, median |\n|--:|--:|--:|--:|\n",
         net.name,
