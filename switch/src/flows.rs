@@ -95,6 +95,11 @@ impl Flows {
         self.burst = if fits { u64::from(port) << IN | self.epoch << EPOCH } else { 0 };
     }
 
+    /// Nothing that is remembered may be asked for in what is left of the burst.
+    pub fn forget(&mut self) {
+        self.burst = 0;
+    }
+
     #[cold]
     fn renew(&mut self, seed: u64) {
         self.fresh = true;

@@ -179,6 +179,25 @@ fn frames_that_go_one_way_go_across() {
     assert_eq!(across, 200);
 }
 
+#[test]
+fn an_address_that_moves_within_a_burst_has_moved_for_the_rest_of_it() {
+    // To the address that is the source of the frame before it in the last round.
+    let to_it = plain(2, 1);
+    let tagged = Sent { tagged: true, ..plain(0x10, 0) };
+    for mover in [plain(0x10, 0), tagged] {
+        let mut rounds = vec![(Change::Moved(2, 2), vec![to_it.clone()])];
+        rounds.extend(vec![(Change::Nothing, vec![to_it.clone(); 4]); 3]);
+        rounds.push((Change::Nothing, vec![to_it.clone(), mover, to_it.clone(), plain(0x10, 1)]));
+        for (lossless, exclusive) in [(false, false), (true, true)] {
+            let s = Setup { lossless, exclusive, steer: false };
+            let (fate, _, _) = fate(&rounds, &[64], s, false);
+            let got: Vec<usize> = fate.got.iter().map(Vec::len).collect();
+            assert_eq!(got, [0, 2, 14]);
+            assert_eq!(fate.sums[0].in_drops[crate::counters::Cause::OwnPort as usize], 1);
+        }
+    }
+}
+
 prop_compose! {
     fn sent()(
         dst in prop_oneof![6 => Just(0x10u8), 2 => Just(0x20), 1 => Just(0x30), 1 => Just(3), 1 => Just(0xff)],

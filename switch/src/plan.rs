@@ -124,7 +124,7 @@ impl Plan {
                 }
             }
             if open {
-                let (end, to) = self.hops(cx, burst, i, &mut last_src);
+                let (end, to) = self.hops(cx, burst, i, &mut last_src, last);
                 if let Some(to) = to
                     && end == n
                 {
@@ -171,9 +171,13 @@ impl Plan {
             let src_key = key(src, vlan);
             if src_key != last_src && port.learn && !f.no_learn && !mac::is_group(src) {
                 last_src = src_key;
-                if fdb.learn(src_key, port.id, secs, port.mac_limit) == Learned::Refused {
-                    self.learn_refused += 1;
-                    last.spoil();
+                match fdb.learn(src_key, port.id, secs, port.mac_limit) {
+                    Learned::Refused => {
+                        self.learn_refused += 1;
+                        last.spoil();
+                    }
+                    Learned::Moved => self.flows.forget(),
+                    Learned::Yes => {}
                 }
             }
             let seen = Seen { orig, vlan, tag };

@@ -7,7 +7,7 @@ use crate::fdb::{Learned, key};
 use crate::flows::Flow;
 use crate::frame::{Burst, HEAD};
 use crate::mac;
-use crate::route::Known;
+use crate::route::{Known, LastRoute};
 use crate::tables::{PortEntry, PortId, VlanPolicy};
 
 /// How many frames' addresses are looked up together.
@@ -24,6 +24,7 @@ impl Plan {
         burst: &Burst,
         from: usize,
         last_src: &mut u64,
+        last: &mut LastRoute,
     ) -> (usize, Option<(PortId, usize)>) {
         let Context { tables: t, fdb, .. } = cx;
         let heads = burst.heads(from);
@@ -55,11 +56,12 @@ impl Plan {
         }
         let mut run = from;
         let mut going: Option<(PortId, usize)> = None;
+        let mut moved = false;
         let mut i = from;
         for ((flow, to), head) in flows.iter().zip(&*to).zip(heads) {
             let to = match *to {
                 UNKNOWN => {
-                    let Some(p) = ask(cx, head, last_src) else { break };
+                    let Some(p) = ask(cx, head, last_src, &mut moved) else { break };
                     self.flows.note(flow, p);
                     p
                 }
@@ -73,6 +75,14 @@ impl Plan {
                 (run, going) = (i, Some((to, dest.caps.max_frame)));
             }
             i += 1;
+            if moved {
+                break;
+            }
+        }
+        if moved {
+            // The frames behind it may be to the address that is elsewhere now.
+            self.flows.forget();
+            last.spoil();
         }
         if let Some((p, max)) = going {
             self.place_run(burst, p, run as u16..i as u16, max);
@@ -117,8 +127,8 @@ impl Plan {
     }
 }
 
-/// Learns from a frame and looks its destination up; `None` if it is no common one.
-fn ask(cx: Context<'_>, head: &[u8; HEAD], last_src: &mut u64) -> Option<PortId> {
+/// Learns from a frame and looks its destination up; `None` if it is no common one. `moved` is set if its source was elsewhere.
+fn ask(cx: Context<'_>, head: &[u8; HEAD], last_src: &mut u64, moved: &mut bool) -> Option<PortId> {
     let Context { tables: t, fdb, port, now, .. } = cx;
     let (src, dst) = (mac::src(head), mac::dst(head));
     if mac::is_group(dst) || mac::is_group(src) {
@@ -129,9 +139,11 @@ fn ask(cx: Context<'_>, head: &[u8; HEAD], last_src: &mut u64) -> Option<PortId>
     }
     let (secs, src_key) = (clock::secs(now), key(src, 0));
     if src_key != *last_src && port.learn {
-        if fdb.learn(src_key, port.id, secs, port.mac_limit) == Learned::Refused {
+        match fdb.learn(src_key, port.id, secs, port.mac_limit) {
             // Each such frame is to be counted.
-            return None;
+            Learned::Refused => return None,
+            Learned::Moved => *moved = true,
+            Learned::Yes => {}
         }
         *last_src = src_key;
     }
