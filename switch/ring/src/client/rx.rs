@@ -1,0 +1,139 @@
+//! A client's receive rings.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use super::end::End;
+use crate::abi::SlotFlags;
+use crate::layout::SLOTS_PER_LINE;
+use crate::notify::{self, Pairing};
+
+/// One slot's share of a received frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot<'a> {
+    /// The bytes.
+    pub data: &'a [u8],
+    /// [`SlotFlags::MORE_FRAG`]: the frame goes on in the next slot.
+    pub flags: SlotFlags,
+}
+
+/// A receive ring.
+#[derive(Debug)]
+pub struct RxRing {
+    end: End,
+    mask: u32,
+    first_buf: u32,
+    head: u32,
+    published: u32,
+    tail: u32,
+}
+
+impl RxRing {
+    /// As both sides have it at first.
+    pub(super) fn new(end: End, mask: u32, first_buf: u32) -> Self {
+        Self { end, mask, first_buf, head: 0, published: 0, tail: 0 }
+    }
+
+    /// Slots in the ring.
+    pub fn slots(&self) -> u32 {
+        self.mask + 1
+    }
+
+    /// Slots that wait to be read.
+    #[inline]
+    pub fn pending(&mut self) -> u32 {
+        let tail = self.end.tail(self.mask);
+        let waiting = tail.wrapping_sub(self.head) & self.mask;
+        if tail != self.tail {
+            self.tail = tail;
+            self.end.view.prefetch_first_descs(self.head, waiting);
+        }
+        waiting
+    }
+
+    /// The `i`-th waiting slot.
+    ///
+    /// # Panics
+    /// If `i` is not below the last [`Self::pending`].
+    #[inline]
+    pub fn frame(&self, i: u32) -> Slot<'_> {
+        assert!(i < (self.tail.wrapping_sub(self.head) & self.mask), "slot {i} holds no frame");
+        let d = self.end.view.desc(self.head.wrapping_add(i) & self.mask);
+        let len = usize::from(d.len).min(self.end.view.max_len as usize);
+        let data = match self.end.view.buf(d.buf_idx) {
+            // SAFETY: `len` bytes of a buffer in the mapping. The switch has published this slot and does not
+            // write its buffer until it is released, which takes `&mut self`.
+            Some(p) => unsafe { std::slice::from_raw_parts(p.as_ptr(), len) },
+            None => &[],
+        };
+        Slot { data, flags: d.flags() }
+    }
+
+    /// Asks for the buffer of the `i`-th waiting slot to be fetched.
+    #[inline]
+    pub fn prefetch(&self, i: u32) {
+        // Beyond the tail lies what the switch writes just now: asking for it would only take it away.
+        let waiting = self.tail.wrapping_sub(self.head) & self.mask;
+        if i >= waiting {
+            return;
+        }
+        let slot = self.head.wrapping_add(i) & self.mask;
+        if slot.is_multiple_of(SLOTS_PER_LINE) {
+            self.end.view.prefetch_next_descs(slot, 1, waiting - i);
+        }
+        // A slot of this ring always has the same buffer, so its descriptor, which comes from another core, too, is not
+        // waited for.
+        self.end.view.prefetch_buf(self.first_buf + slot);
+    }
+
+    /// Done with `n` slots; the switch hears of it at the next [`Self::release`].
+    ///
+    /// # Panics
+    /// If fewer are waiting.
+    #[inline]
+    pub fn advance(&mut self, n: u32) {
+        assert!(n <= (self.tail.wrapping_sub(self.head) & self.mask), "advance beyond the waiting slots");
+        self.head = self.head.wrapping_add(n) & self.mask;
+    }
+
+    /// Gives slots back to the switch, and kicks it if it waits for room.
+    #[inline]
+    pub fn release(&mut self) {
+        if self.head != self.published {
+            self.published = self.head;
+            self.end.publish(self.head);
+        }
+    }
+
+    /// Sleeps until `min` slots wait, without polling. `Ok(false)` after the timeout or a signal, or when the
+    /// switch has nothing more to deliver for now and fewer wait.
+    pub fn wait(&mut self, min: u32, timeout: Option<Duration>) -> io::Result<bool> {
+        let (mask, head) = (self.mask, self.head);
+        let min = min.clamp(1, mask);
+        let end = &self.end;
+        let ok = end.wait(min, true, timeout, || end.tail(mask).wrapping_sub(head) & mask)?;
+        self.pending();
+        Ok(ok)
+    }
+
+    /// Raises need_kick without sleeping, for a caller with an event loop of its own: `true` means nothing
+    /// waits, and [`Self::call_fd`] becomes readable when something does.
+    pub fn arm(&mut self) -> bool {
+        self.end.call.drain();
+        let (mask, head) = (self.mask, self.head);
+        let end = &self.end;
+        end.tell_wish(1);
+        notify::arm(end.view.atok_need_kick(), Pairing::Fences, || end.tail(mask) != head)
+    }
+
+    /// Lowers need_kick again.
+    pub fn disarm(&self) {
+        notify::disarm(self.end.view.atok_need_kick());
+    }
+
+    /// Readable while there is a call from the switch.
+    pub fn call_fd(&self) -> BorrowedFd<'_> {
+        self.end.call.fd()
+    }
+}
