@@ -41,19 +41,15 @@ pub fn receive(socket: &Path, port: &str, count: u32, ready: impl FnOnce()) -> R
     let mut seen = 0;
     while seen < count {
         rx.wait(1, Some(Duration::from_secs(5)))?;
-        let waiting = rx.pending();
-        if waiting == 0 {
-            break;
-        }
-        for i in 0..waiting {
-            let slot = rx.frame(i);
+        // All that wait, one after the other; then the switch may write into their slots again.
+        let waiting = rx.take(u32::MAX, |slot| {
             if slot.data.get(12..14) == Some(&[0x88, 0xb5]) {
                 seen += 1;
             }
+        });
+        if waiting == 0 {
+            break;
         }
-        // Give the slots back, all at once: the switch may write into them again.
-        rx.advance(waiting);
-        rx.release();
     }
     Ok(seen)
 }

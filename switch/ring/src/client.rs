@@ -9,12 +9,7 @@
 //!     tx[0].publish();
 //! }
 //! while rx[0].wait(1, None)? {
-//!     let n = rx[0].pending();
-//!     for i in 0..n {
-//!         println!("{} bytes", rx[0].frame(i).data.len());
-//!     }
-//!     rx[0].advance(n);
-//!     rx[0].release();
+//!     rx[0].take(u32::MAX, |slot| println!("{} bytes", slot.data.len()));
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
