@@ -10,8 +10,9 @@ use crate::peer::{Trouble, Wire};
 /// What one run came to: the job's figure under `value`, others under names of their own.
 pub type Figures = BTreeMap<&'static str, f64>;
 
-/// Looks at the clock once in so many turns: with bursts of one frame a look costs as much as two of them.
-const TURNS: u32 = 64;
+/// Looks at the clock once in so many turns: with bursts of one frame a look, which waits for all that is on its way, costs as much
+/// as five of them.
+const TURNS: u32 = 256;
 /// Most frames a receiver takes in one go: a ring full.
 const ALL: u32 = 1024;
 
