@@ -37,9 +37,12 @@ struct Args {
     /// Only cells whose name contains this; `no guests` or `frames lost`: only that table.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Descriptors of a guest's rings; virtio-net's have 4096 at most.
-    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(8..=i64::from(MOST_DESCRIPTORS)))]
+    /// Descriptors of a guest's rings for short frames; virtio-net's have 4096 at most.
+    #[arg(long, default_value_t = 16384, value_parser = clap::value_parser!(u32).range(8..=i64::from(MOST_DESCRIPTORS)))]
     descriptors: u32,
+    /// And for long ones, whose buffers are to fit into a cache.
+    #[arg(long, value_name = "DESCRIPTORS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(8..=i64::from(MOST_DESCRIPTORS)))]
+    long_descriptors: u32,
     /// How often a guest that receives looks before it halts.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=1 << 30))]
     polls: u32,
@@ -47,7 +50,7 @@ struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(..=1 << 30))]
     send_polls: u32,
     /// The worker's spin time, in microseconds.
-    #[arg(long, value_name = "US", default_value_t = 50)]
+    #[arg(long, value_name = "US", default_value_t = 500)]
     spin: u64,
     /// Receivers that are full: frames wait with their sender, or are lost as in VALE.
     #[arg(long, default_value = "backpressure")]
@@ -97,6 +100,7 @@ fn rows(cells: &[Cell], tuning: Tuning, rounds: u64, time: Duration) -> Result<V
 fn measure(args: &Args) -> Result<(), Trouble> {
     let tuning = Tuning {
         descriptors: args.descriptors,
+        long_descriptors: args.long_descriptors,
         polls: args.polls,
         send_polls: args.send_polls,
         spin: args.spin,

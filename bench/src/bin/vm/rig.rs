@@ -38,8 +38,10 @@ pub enum Overflow {
 /// How guests are set up beyond their mode.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
-    /// Descriptors per ring.
+    /// Descriptors per ring, for short frames.
     pub descriptors: u32,
+    /// For long ones.
+    pub long_descriptors: u32,
     /// Looks for frames before a guest that receives halts.
     pub polls: u32,
     /// Looks for room before one that sends does.
@@ -50,6 +52,13 @@ pub struct Tuning {
     pub spin: u64,
     /// Ports that are full.
     pub overflow: Overflow,
+}
+
+impl Tuning {
+    /// Descriptors of the rings that frames of `len` bytes go through.
+    fn descriptors(&self, len: u32) -> u32 {
+        if len == SHORT { self.descriptors } else { self.long_descriptors }
+    }
 }
 
 /// What one run came to.
@@ -114,7 +123,7 @@ pub fn inside(tuning: &Tuning, rounds: u64, time: Duration) -> Result<Vec<(Mode,
                 let begun = Instant::now();
                 // A port takes its next guest a moment after the last has gone.
                 let rate = loop {
-                    match inside::run(*sockets, *macs, tuning.descriptors, *len as usize, time) {
+                    match inside::run(*sockets, *macs, tuning.descriptors(*len), *len as usize, time) {
                         Err(_) if begun.elapsed() < Duration::from_secs(5) => {
                             std::thread::sleep(Duration::from_millis(10));
                         }
@@ -138,7 +147,8 @@ impl Rig {
         let service = Service::start(&tuning)?;
         let core = tuning.pinned.then_some(0);
         let [a, b, c, d, h] = &service.sockets;
-        let job = Job { descriptors: tuning.descriptors, ..Job::default() };
+        let most = tuning.descriptors.max(tuning.long_descriptors);
+        let job = Job { descriptors: most, ..Job::default() };
         let memory = |driver: usize| (mailbox::MEMORY as usize + driver).next_multiple_of(2 << 20);
         let card = |s| Vm::start(Socket::VfioUser(s), memory(job.options().memory()), core);
         let virtio = |s| Vm::start(Socket::VhostUser(s), memory(job.virtio(virtio::FEATURES).memory()), core);
@@ -160,7 +170,7 @@ impl Rig {
             len: cell.len,
             batch: cell.batch,
             polls: if role == Role::Send { self.tuning.send_polls } else { self.tuning.polls },
-            descriptors: self.tuning.descriptors,
+            descriptors: self.tuning.descriptors(cell.len),
             itr: cell.mode.itr(),
             send_combining: cell.mode == Mode::Sc,
             csb: cell.mode.csb(),
