@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use valecast_guest::driver::Bus;
 use valecast_guest::nic::Received;
-use valecast_guest::virtio::{Driver, Fault, Frame, Options, doorbell};
+use valecast_guest::virtio::{Driver, Fault, Frame, MAX_ENTRIES, Options, doorbell};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::super::front_end::{FrontEnd, QUEUES};
@@ -40,11 +40,11 @@ fn fault(f: Fault) -> VmError {
 }
 
 impl Virtio {
-    /// Connects, and sets up the rings.
+    /// Connects, and sets up the rings, which have [`MAX_ENTRIES`] at most.
     pub fn new(socket: &Path, descriptors: u32) -> Result<Self, VmError> {
         let port = |e| VmError::Port(socket.to_owned(), e);
         let mut front = FrontEnd::connect(socket).map_err(port)?;
-        let entries = u16::try_from(descriptors).unwrap_or(u16::MAX);
+        let entries = u16::try_from(descriptors).map_or(MAX_ENTRIES, |n| n.min(MAX_ENTRIES));
         let options = Options { base: BASE, entries, offered: front.offered() };
         let (file, ram) = Ram::new(options.memory())?;
         // Nobody waits for it: the driver looks by itself.
