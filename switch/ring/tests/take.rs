@@ -40,7 +40,7 @@ fn deliver(q: &RxQueue, n: u32, seq: u32) -> u32 {
 fn take(rx: &mut RxRing, max: u32) -> Vec<u32> {
     let mut seen = Vec::new();
     let n = rx.take(max, |slot| {
-        let seq = u32::from_ne_bytes(slot.data[..4].try_into().unwrap());
+        let seq = u32::from_ne_bytes([slot.data[0], slot.data[1], slot.data[2], slot.data[3]]);
         assert_eq!(slot.data.len(), len(seq));
         assert_eq!(slot.flags.contains(SlotFlags::MORE_FRAG), flags(seq) == SlotFlags::MORE_FRAG);
         seen.push(seq);
