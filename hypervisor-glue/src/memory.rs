@@ -184,6 +184,49 @@ impl Snapshot {
     }
 }
 
+/// A look-up that begins with the map it found last: a guest's buffers mostly lie in one.
+#[derive(Debug)]
+pub struct Nearby<'s> {
+    memory: &'s Snapshot,
+    direction: Direction,
+    start: u64,
+    map: Option<HostSlice<'s>>,
+}
+
+impl<'s> Nearby<'s> {
+    /// In `memory`; nothing was found yet.
+    pub fn new(memory: &'s Snapshot, direction: Direction) -> Self {
+        Self { memory, direction, start: 0, map: None }
+    }
+
+    /// All `len` bytes from `address` on; none unless they lie in one piece that may be used so.
+    #[inline]
+    pub fn whole(&mut self, address: u64, len: usize) -> Option<HostSlice<'s>> {
+        self.known(address, len).or_else(|| self.find(address, len))
+    }
+
+    #[cold]
+    fn find(&mut self, address: u64, len: usize) -> Option<HostSlice<'s>> {
+        let (start, map) = self.memory.around(address, self.direction).ok()?;
+        (self.start, self.map) = (start, Some(map));
+        self.known(address, len)
+    }
+
+    #[inline]
+    fn known(&self, address: u64, len: usize) -> Option<HostSlice<'s>> {
+        self.map?.part(address.checked_sub(self.start)? as usize, len)
+    }
+
+    /// Asks for the first lines of a frame at `address`, if it is in the map found last.
+    #[inline]
+    pub fn prefetch(&self, address: u64) {
+        let (Some(map), Some(at)) = (self.map, address.checked_sub(self.start)) else { return };
+        for line in [0, 64] {
+            map.prefetch((at as usize).saturating_add(line), self.direction == Direction::Write);
+        }
+    }
+}
+
 /// A range of guest addresses, and what the device may do there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {

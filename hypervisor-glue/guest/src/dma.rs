@@ -40,6 +40,19 @@ impl fmt::Display for Unmapped {
 
 impl core::error::Error for Unmapped {}
 
+/// Hints that the line at `p` will be read.
+#[inline]
+fn prefetch(p: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch has no effect on memory and never faults, whatever the address. The instruction itself, for
+    // the intrinsic is not there for a guest that leaves vector registers alone.
+    unsafe {
+        core::arch::asm!("prefetcht0 [{}]", in(reg) p, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = p;
+}
+
 /// Guest memory during one turn. A device never holds on to spans beyond the turn they were asked for in; frames that
 /// were given by reference must be done with (or forgotten) before their memory is unmapped.
 ///
@@ -60,6 +73,14 @@ pub unsafe trait Dma {
     /// All `len` bytes at `addr` in one piece.
     fn whole(&self, addr: u64, len: usize, access: Access) -> Option<NonNull<u8>> {
         self.span(addr, len, access).filter(|s| s.len == len).map(|s| s.ptr)
+    }
+
+    /// Asks for the line at `addr`, which will be read soon; nothing if there is no memory.
+    #[inline]
+    fn prefetch(&self, addr: u64) {
+        if let Some(s) = self.span(addr, 1, Access::Read) {
+            prefetch(s.ptr.as_ptr());
+        }
     }
 
     /// Calls `f` for each piece of `len` bytes at `addr`, with its place among them. Stops at the first that is

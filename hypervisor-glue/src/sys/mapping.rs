@@ -12,6 +12,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
+use valecast_ring::{copy_payload, prefetch, prefetch_write};
 
 use super::sigbus::Watch;
 
@@ -114,8 +115,25 @@ impl<'a> HostSlice<'a> {
         self.writable.then_some(self.at.as_ptr())
     }
 
+    /// `len` bytes of it from `offset` on; none if they do not lie inside.
+    #[inline]
+    pub fn part(&self, offset: usize, len: usize) -> Option<Self> {
+        Some(Self { at: self.inside(offset, len)?, len, ..*self })
+    }
+
+    /// Asks for the line at `offset`, to be read or written soon; nothing if there is none.
+    #[inline]
+    pub fn prefetch(&self, offset: usize, write: bool) {
+        match self.inside(offset, 1) {
+            Some(at) if write => prefetch_write(at.as_ptr()),
+            Some(at) => prefetch(at.as_ptr()),
+            None => {}
+        }
+    }
+
     /// Copies bytes from `offset` out; false, and nothing copied, if they do not lie inside.
     #[must_use]
+    #[inline]
     pub fn read(&self, offset: usize, into: &mut [u8]) -> bool {
         let Some(at) = self.inside(offset, into.len()) else { return false };
         // SAFETY: `inside` checked both ends, `into` is the caller's own memory and so does not overlap. The
@@ -126,6 +144,7 @@ impl<'a> HostSlice<'a> {
 
     /// Copies bytes in at `offset`; false, and nothing copied, if they do not lie inside or it is read-only.
     #[must_use]
+    #[inline]
     pub fn write(&self, offset: usize, from: &[u8]) -> bool {
         let Some(at) = self.inside(offset, from.len()).filter(|_| self.writable) else { return false };
         // SAFETY: as in `read`, and the mapping is writable.
@@ -142,8 +161,8 @@ impl<'a> HostSlice<'a> {
     pub unsafe fn write_from(&self, offset: usize, from: *const u8, len: usize) -> bool {
         let Some(at) = self.inside(offset, len).filter(|_| self.writable) else { return false };
         // SAFETY: `inside` checked this end, the caller vouches for the other. A guest that sends its own receive
-        // buffer to itself overlaps them, which `copy` allows.
-        unsafe { std::ptr::copy(from, at.as_ptr(), len) };
+        // buffer to itself overlaps them, which `copy_payload` allows.
+        unsafe { copy_payload(from, at.as_ptr(), len) };
         true
     }
 
@@ -168,6 +187,7 @@ impl<'a> HostSlice<'a> {
     }
 
     /// `T` is one of the four above, and nothing else.
+    #[inline]
     fn atomic<T>(&self, offset: usize) -> Option<&'a T> {
         let at = self.inside(offset, size_of::<T>()).filter(|_| self.writable)?.cast::<T>();
         if !at.is_aligned() {
@@ -178,6 +198,7 @@ impl<'a> HostSlice<'a> {
         Some(unsafe { at.as_ref() })
     }
 
+    #[inline]
     fn inside(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
         if offset.checked_add(len)? > self.len {
             return None;

@@ -26,6 +26,9 @@ use crate::memory::Snapshot;
 /// What a buffer is taken to hold before one was seen: a full frame with its header.
 const USUAL: u32 = 1526;
 
+/// Descriptors are asked for so many positions ahead.
+const AHEAD: u64 = 16;
+
 /// A receive buffer as it was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Buffer {
@@ -172,7 +175,12 @@ impl Book {
     /// Reads the buffers at reserved positions.
     pub fn read(&self, queue: &Queue, ring: &Ring<'_>, memory: &Snapshot, from: u64, end: u64) {
         let mut usual = 0;
+        let ask = |pos| ring.prefetch_descriptor(queue.available_index(pos));
+        (from..end.min(from + AHEAD)).for_each(ask);
         for pos in from..end {
+            if pos + AHEAD < end {
+                ask(pos + AHEAD);
+            }
             let head = ring.head(queue.available_index(pos));
             let b = match single(ring, head, Use::Write) {
                 Some(d) => Buffer { head, address: Some(d.address), len: d.len },

@@ -18,6 +18,8 @@ const FLAGS: usize = 0;
 const INDEX: usize = 2;
 /// Bytes of an entry of the used ring.
 const USED: usize = 8;
+/// Such entries of a cache line.
+const USED_PER_LINE: usize = 64 / USED;
 
 /// One descriptor, as it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,11 +120,22 @@ impl<'g> Ring<'g> {
             .then(|| Descriptor::from_bytes(b))
     }
 
+    /// Asks for the descriptor that the chain at an index of the available ring begins with.
+    #[inline]
+    pub fn prefetch_descriptor(&self, index: u16) {
+        self.descriptors.prefetch(usize::from(self.head(index)) * DESCRIPTOR, false);
+    }
+
     /// Writes an entry of the used ring, which the guest does not look at before [`Ring::publish`].
     #[inline]
     pub fn put_used(&self, index: u16, head: u16, len: u32) {
         let entry = u64::from(head) | u64::from(len) << 32;
-        let written = self.used.write(HEAD + USED * self.slot(index), &entry.to_le_bytes());
+        let slot = self.slot(index);
+        if slot.is_multiple_of(USED_PER_LINE) {
+            // The guest has read these last: bring them back before they are written, one after the other.
+            self.used.prefetch(HEAD + USED * (slot + 2 * USED_PER_LINE), true);
+        }
+        let written = self.used.write(HEAD + USED * slot, &entry.to_le_bytes());
         debug_assert!(written);
     }
 

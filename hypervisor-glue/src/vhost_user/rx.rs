@@ -13,7 +13,7 @@ use super::book::{Book, Fit, Place};
 use super::chain::{Bad, Use, walk};
 use super::queue::Queue;
 use super::ring::Ring;
-use crate::memory::Snapshot;
+use crate::memory::{Direction, Nearby, Snapshot};
 
 mod source;
 
@@ -21,6 +21,8 @@ use source::Source;
 
 /// Longest header.
 const HEADER: usize = 12;
+/// Buffers are asked for so many positions ahead.
+const AHEAD: u64 = 8;
 
 /// The receive queue of a pair.
 struct Receive {
@@ -136,13 +138,23 @@ impl Receive {
             return tally;
         };
         let (mut pos, mut end) = (note.start, note.end);
+        let mut near = Nearby::new(memory, Direction::Write);
+        let address = |pos| self.book.buffer(pos).address;
+        // Finds the map, which the looks ahead are in.
+        let _ = address(pos).and_then(|a| near.whole(a, 1));
+        (pos..end.min(pos + AHEAD)).filter_map(address).for_each(|a| near.prefetch(a));
         for e in list {
+            if pos + AHEAD < end
+                && let Some(a) = address(pos + AHEAD)
+            {
+                near.prefetch(a);
+            }
             let frame = &burst.frames[usize::from(e.frame)];
             let placed = match self.book.fit(pos, end, self.need(burst, *e)) {
                 Fit::At(place) => {
                     self.return_empty(&ring, pos, place.first);
                     pos = place.end;
-                    self.write(&ring, memory, burst, frame, place)
+                    self.write(&ring, &mut near, memory, burst, frame, place)
                 }
                 Fit::Short(_) | Fit::Never => false,
             };
@@ -170,7 +182,15 @@ impl Receive {
     }
 
     /// Writes one frame; whether all of it arrived.
-    fn write(&self, ring: &Ring<'_>, memory: &Snapshot, burst: &Burst, f: &Frame, place: Place) -> bool {
+    fn write(
+        &self,
+        ring: &Ring<'_>,
+        near: &mut Nearby<'_>,
+        memory: &Snapshot,
+        burst: &Burst,
+        f: &Frame,
+        place: Place,
+    ) -> bool {
         let mut header = [0; HEADER];
         let offload = if f.vnet == 0 { None } else { burst.vnet(f) };
         if let Some(v) = offload {
@@ -180,6 +200,17 @@ impl Receive {
         let len = self.queue.parts.features.header();
         let (header, frame) = (&header[..len], burst.bytes_of(f));
         let mut source = Source::new(header, frame, f.len());
+        if place.end == place.first + 1 {
+            // One buffer, in one piece, as most frames have it.
+            let b = self.book.buffer(place.first);
+            let all = source.left();
+            if let Some(piece) = b.address.filter(|_| b.len as usize >= all).and_then(|a| near.whole(a, all))
+            {
+                source.copy(&piece);
+                ring.put_used(self.queue.used_index(place.first), b.head, all as u32);
+                return true;
+            }
+        }
         let mut arrived = true;
         for pos in place.first..place.end {
             let b = self.book.buffer(pos);

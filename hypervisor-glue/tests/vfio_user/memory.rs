@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam::epoch::pin;
 use nix::errno::Errno;
-use valecast_hypervisor_glue::vfio_user::memory::{DmaTable, MAX_BYTES, MAX_MAPS};
+use valecast_hypervisor_glue::vfio_user::memory::{DmaTable, MAX_BYTES, MAX_MAPS, Nearby};
 use valecast_hypervisor_glue::vfio_user::sys::published::Published;
 use valecast_hypervisor_glue::vfio_user::{Direction, Fault, Snapshot};
 
@@ -62,6 +62,45 @@ fn maps_are_limited() {
     assert_eq!(t.map(&map(1 << 40, 0x1000, 0, RW), None), Err(Errno::ENOSPC));
     assert_eq!(t.clear(), MAX_MAPS as u64 * 0x1000);
     t.map(&map(1 << 40, 0x1000, 0, RW), None).unwrap();
+}
+
+#[test]
+fn what_was_found_last_is_no_more_than_that() {
+    let (mut t, cell) = table();
+    let ram = guest_memory(0x4000);
+    poke(&ram, 0x1ffe, &[1, 2, 3, 4]);
+    // Two maps side by side, one apart that is for reading only, and one that is not shared.
+    t.map(&map(0x1000, 0x1000, 0x1000, RW), Some(&ram)).unwrap();
+    t.map(&map(0x2000, 0x1000, 0x2000, RW), Some(&ram)).unwrap();
+    t.map(&map(0x8000, 0x1000, 0, 1), Some(&ram)).unwrap();
+    t.map(&map(0xa000, 0x1000, 0, RW), None).unwrap();
+    let guard = pin();
+    let memory = cell.load(&guard);
+    let read = |near: &mut Nearby<'_>, address| {
+        let mut two = [0; 2];
+        near.whole(address, 2).is_some_and(|s| s.read(0, &mut two)).then_some(two)
+    };
+    let mut near = Nearby::new(memory, Direction::Read);
+    near.prefetch(0x1000);
+    // In turn, so that each is looked for after another was found.
+    for _ in 0..2 {
+        assert_eq!(read(&mut near, 0x1ffe), Some([1, 2]));
+        assert_eq!(read(&mut near, 0x2000), Some([3, 4]));
+        assert_eq!(read(&mut near, 0x1fff), None, "in two maps");
+        assert_eq!(read(&mut near, 0x8ffe), Some([0, 0]));
+        for nowhere in [0, 0xfff, 0x3000, 0x2fff, 0x8fff, 0xa000, u64::MAX - 1, u64::MAX] {
+            assert_eq!(read(&mut near, nowhere), None, "{nowhere:#x}");
+            near.prefetch(nowhere);
+        }
+    }
+    assert!(near.whole(0x1000, usize::MAX).is_none());
+    let mut near = Nearby::new(memory, Direction::Write);
+    assert!(near.whole(0x8000, 2).is_none(), "for reading only");
+    assert!(near.whole(0x2000, 0x1000).is_some_and(|s| s.write(0xfff, &[5])));
+    near.prefetch(0x2fff);
+    assert_eq!(peek(&ram, 0x2fff, 1), [5]);
+    t.set_master(false);
+    assert_eq!(read(&mut Nearby::new(cell.load(&guard), Direction::Read), 0x1000), None);
 }
 
 #[test]

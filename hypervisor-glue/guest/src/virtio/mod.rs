@@ -40,6 +40,8 @@ pub const MAX_ENTRIES: u16 = 4096;
 pub const RECEIVE: u16 = 0;
 /// Number of the queue that sends.
 pub const TRANSMIT: u16 = 1;
+/// Received buffers are asked for so many ahead.
+const AHEAD: u16 = 8;
 /// Most frames that are received before the device gets their buffers back.
 const RX_BATCH: u32 = 64;
 
@@ -326,8 +328,12 @@ impl Driver {
         mut each: impl FnMut(&Frame),
     ) -> Result<u32, Fault> {
         let there = self.rx.used(mem)?;
+        (0..there.min(AHEAD)).for_each(|k| self.rx.taken().prefetch(mem, k));
         let (mut n, mut done) = (0, 0);
         while n < max && done < there {
+            if done + AHEAD < there {
+                self.rx.taken().prefetch(mem, AHEAD);
+            }
             let Some(f) = self.next(mem, there - done)? else {
                 // A buffer that was given back empty.
                 self.again(mem)?;

@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicU16, Ordering, fence};
 
-use super::{BUFFER, Fault, MAX_ENTRIES, Places, STRIDE};
+use super::{BUFFER, Fault, HEADER, MAX_ENTRIES, Places, STRIDE};
 use crate::dma::{Access, Dma, Ring, Unmapped};
 
 /// Bytes before the entries of the available and used rings: flags and index.
@@ -74,6 +74,15 @@ impl Taken {
     pub fn piece(&self, mem: &impl Dma, k: u16) -> Result<(u64, usize), Fault> {
         let (id, len) = self.entry(mem, k)?;
         Ok((self.buffers + u64::from(id) * STRIDE as u64, len))
+    }
+
+    /// Asks for what a look at a frame in the buffer of entry `k` reads: its header, and the line behind it.
+    #[inline]
+    pub fn prefetch(&self, mem: &impl Dma, k: u16) {
+        if let Ok((addr, _)) = self.piece(mem, k) {
+            mem.prefetch(addr);
+            mem.prefetch(addr + HEADER as u64);
+        }
     }
 }
 

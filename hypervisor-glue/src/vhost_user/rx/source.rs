@@ -29,7 +29,8 @@ impl<'b> Source<'b> {
     }
 
     /// Copies as much as goes into `piece`.
-    fn copy(&mut self, piece: &HostSlice<'_>) {
+    #[inline]
+    pub fn copy(&mut self, piece: &HostSlice<'_>) {
         let header = self.header.get(self.done..).unwrap_or_default();
         let header = &header[..header.len().min(piece.len())];
         let mut at = 0;
