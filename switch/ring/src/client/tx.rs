@@ -147,7 +147,7 @@ impl TxRing {
         Ok(ok)
     }
 
-    /// Raises need_kick without sleeping, as [`RxRing::arm`]: `true` means that fewer than `min` slots are free, and
+    /// Raises need_kick without sleeping, as [`RxRing::arm`](super::RxRing::arm): `true` means that fewer than `min` slots are free, and
     /// [`Self::call_fd`] becomes readable when so many are.
     pub fn arm(&mut self, min: u32) -> bool {
         self.end.call.drain();
