@@ -36,8 +36,15 @@ pub struct Transmit {
     spans: Vec<Piece>,
 }
 
-/// A burst can hold no more.
-struct Full;
+/// What became of a good frame.
+enum Pushed {
+    /// The burst has it, where it lies.
+    ByReference,
+    /// The burst has a copy.
+    Gathered,
+    /// The burst can hold no more.
+    Full,
+}
 
 impl Transmit {
     /// Over a queue at position 0.
@@ -81,11 +88,10 @@ impl Transmit {
         &mut self,
         ring: &Ring<'_>,
         memory: &Snapshot,
-        (pos, head): (u64, u16),
+        head: u16,
         burst: &mut Burst,
-    ) -> Result<Result<(), Full>, Bad> {
+    ) -> Result<Pushed, Bad> {
         let parts = &self.queue.parts;
-        let once = u64::from(pos >= self.fresh);
         let pieces = &mut self.pieces;
         pieces.clear();
         let mut total = 0u64;
@@ -128,12 +134,11 @@ impl Transmit {
         // SAFETY: guest memory, which stays mapped while this thread's epoch is pinned: the worker pins it for the whole
         // turn, longer than the burst lives.
         if unsafe { burst.push_pieces(spans, 1) } {
-            parts.counters.tx_by_reference.add(once);
             offer(burst, offload);
-            return Ok(Ok(()));
+            return Ok(Pushed::ByReference);
         }
         if !burst.has_room(len) && burst.taken() > 0 {
-            return Ok(Err(Full));
+            return Ok(Pushed::Full);
         }
         let begin = burst.mark();
         let room = burst.alloc(len).ok_or(Bad::Length(total))?;
@@ -144,9 +149,8 @@ impl Transmit {
         let at = room.as_ptr();
         // SAFETY: the burst's own memory, `len` bytes.
         unsafe { burst.push(at, len, 1) };
-        parts.counters.tx_gathered.add(once);
         offer(burst, offload);
-        Ok(Ok(()))
+        Ok(Pushed::Gathered)
     }
 }
 
@@ -211,7 +215,7 @@ impl Ingress for Transmit {
         let pending = usize::from(queue.pending(&ring, self.next));
         let end = self.next + pending.min(max).min(MAX_BURST) as u64;
         let mut near = Nearby::new(memory, Direction::Read);
-        let mut plain = 0;
+        let (mut by_reference, mut gathered) = (0, 0);
         let index = |pos| queue.available_index(pos);
         (self.next..end.min(self.next + 2 * AHEAD)).for_each(|pos| ring.prefetch_descriptor(index(pos)));
         for pos in self.next..end {
@@ -226,16 +230,18 @@ impl Ingress for Transmit {
             let head = ring.head(index(pos));
             let slot = self.slot(pos);
             self.heads[slot] = head;
-            if self.push_plain(&ring, &mut near, head, burst) {
-                plain += u64::from(pos >= self.fresh);
-                self.fresh = self.fresh.max(pos + 1);
-                continue;
-            }
-            match self.push(&ring, memory, (pos, head), burst) {
-                Ok(Ok(())) => {}
-                Ok(Err(Full)) => break,
+            let once = u64::from(pos >= self.fresh);
+            let pushed = if self.push_plain(&ring, &mut near, head, burst) {
+                Ok(Pushed::ByReference)
+            } else {
+                self.push(&ring, memory, head, burst)
+            };
+            match pushed {
+                Ok(Pushed::ByReference) => by_reference += once,
+                Ok(Pushed::Gathered) => gathered += once,
+                Ok(Pushed::Full) => break,
                 Err(bad) => {
-                    if pos >= self.fresh {
+                    if once > 0 {
                         bad.count(&queue.parts.counters);
                         tracing::debug!(queue = queue.parts.number, "a sent chain is no frame: {bad}");
                     }
@@ -244,8 +250,13 @@ impl Ingress for Transmit {
             }
             self.fresh = self.fresh.max(pos + 1);
         }
-        if plain > 0 {
-            queue.parts.counters.tx_by_reference.add(plain);
+        for (counter, n) in [
+            (&queue.parts.counters.tx_by_reference, by_reference),
+            (&queue.parts.counters.tx_gathered, gathered),
+        ] {
+            if n > 0 {
+                counter.add(n);
+            }
         }
     }
 
