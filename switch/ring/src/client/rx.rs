@@ -62,9 +62,16 @@ impl RxRing {
     #[inline]
     pub fn frame(&self, i: u32) -> Slot<'_> {
         assert!(i < (self.tail.wrapping_sub(self.head) & self.mask), "slot {i} holds no frame");
-        let d = self.end.view.desc(self.head.wrapping_add(i) & self.mask);
-        let len = usize::from(d.len).min(self.end.view.max_len as usize);
-        let data = match self.end.view.buf(d.buf_idx) {
+        self.at(self.head.wrapping_add(i) & self.mask)
+    }
+
+    /// What lies in a slot, which must be a waiting one.
+    #[inline(always)]
+    fn at(&self, slot: u32) -> Slot<'_> {
+        let view = &self.end.view;
+        let d = view.desc(slot);
+        let len = usize::from(d.len).min(view.max_len as usize);
+        let data = match view.buf(d.buf_idx) {
             // SAFETY: `len` bytes of a buffer in the mapping. The switch has published this slot and does not
             // write its buffer until it is released, which takes `&mut self`.
             Some(p) => unsafe { std::slice::from_raw_parts(p.as_ptr(), len) },
@@ -104,14 +111,7 @@ impl RxRing {
             if i + AHEAD < n {
                 ask(slot + AHEAD);
             }
-            let d = view.desc(slot);
-            let len = usize::from(d.len).min(view.max_len as usize);
-            let data = match view.buf(d.buf_idx) {
-                // SAFETY: as in `frame`.
-                Some(p) => unsafe { std::slice::from_raw_parts(p.as_ptr(), len) },
-                None => &[],
-            };
-            each(Slot { data, flags: d.flags() });
+            each(self.at(slot));
         }
     }
 
