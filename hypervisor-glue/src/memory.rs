@@ -184,7 +184,8 @@ impl Snapshot {
     }
 }
 
-/// A look-up that begins with the map it found last: a guest's buffers mostly lie in one.
+/// A look-up that begins with the map it found last: a guest's buffers mostly lie in one. As the card's
+/// [`Window`](valecast_guest::dma::Window), but of slices that check their own ends where that gives pointers.
 #[derive(Debug)]
 pub struct Nearby<'s> {
     memory: &'s Snapshot,
