@@ -4,7 +4,7 @@
 use super::{Context, Plan};
 use crate::clock;
 use crate::fdb::{Learned, key};
-use crate::flows::Flow;
+use crate::flows::Place;
 use crate::frame::{Burst, HEAD};
 use crate::mac;
 use crate::route::{Known, LastRoute};
@@ -32,14 +32,16 @@ impl Plan {
         // A head with a tag is another matter.
         let many = heads.iter().position(|h| h[12..14] == [0x81, 0]).unwrap_or(heads.len());
         let heads = &heads[..many];
-        let mut flows = [Flow::default(); BLOCK];
+        let mut places = [Place::default(); BLOCK];
         let mut to = [UNKNOWN; BLOCK];
-        let (flows, to) = (&mut flows[..many], &mut to[..many]);
+        let (places, to) = (&mut places[..many], &mut to[..many]);
         // All lines are asked for before the first is looked at: those of the flows, and then those of the forwarding
         // table that are needed for the others.
         if let Some(looks) = self.flows.looks() {
-            flows.iter_mut().zip(heads).for_each(|(flow, head)| *flow = looks.flow(head));
-            to.iter_mut().zip(&*flows).for_each(|(to, flow)| *to = looks.find(flow).unwrap_or(UNKNOWN));
+            places.iter_mut().zip(heads).for_each(|(place, head)| *place = looks.place(head));
+            for ((to, place), head) in to.iter_mut().zip(&*places).zip(heads) {
+                *to = looks.find(*place, head).unwrap_or(UNKNOWN);
+            }
         }
         if let Some(&one) = to.first()
             && to.iter().fold(0, |differ, to| differ | (to ^ one)) == 0
@@ -58,11 +60,11 @@ impl Plan {
         let mut going: Option<(PortId, usize)> = None;
         let mut moved = false;
         let mut i = from;
-        for ((flow, to), head) in flows.iter().zip(&*to).zip(heads) {
+        for ((place, to), head) in places.iter().zip(&*to).zip(heads) {
             let to = match *to {
                 UNKNOWN => {
                     let Some(p) = ask(cx, head, last_src, &mut moved) else { break };
-                    self.flows.note(flow, p);
+                    self.flows.note(*place, head, p);
                     p
                 }
                 p => p,
@@ -108,16 +110,15 @@ impl Plan {
         }
         self.flows.begin(known, cx.fdb.seed(), port.id);
         let Some(looks) = self.flows.looks() else { return 0 };
-        let goes =
-            |flow: &Flow, head: &[u8; HEAD]| looks.find(flow) == Some(dest.id) && head[12..14] != [0x81, 0];
+        let goes = |place, head: &[u8; HEAD]| looks.goes(place, head, dest.id) && head[12..14] != [0x81, 0];
         if let [head] = heads {
-            return usize::from(goes(&looks.flow(head), head));
+            return usize::from(goes(looks.place(head), head));
         }
-        let mut flows = [Flow::default(); BLOCK];
+        let mut places = [Place::default(); BLOCK];
         let mut done = 0;
         for heads in heads.chunks(BLOCK) {
-            flows.iter_mut().zip(heads).for_each(|(flow, head)| *flow = looks.flow(head));
-            let many = flows.iter().zip(heads).take_while(|(flow, head)| goes(flow, head)).count();
+            places.iter_mut().zip(heads).for_each(|(place, head)| *place = looks.place(head));
+            let many = places.iter().zip(heads).take_while(|(place, head)| goes(**place, head)).count();
             done += many;
             if many < heads.len() {
                 break;
