@@ -8,8 +8,13 @@ use crate::frame::{Burst, Entry, HeadKey, MAX_BURST};
 use crate::plan::{Context, Plan};
 use crate::port::ring::{Across, Desk};
 use crate::port::{Ingress, Tally};
-use crate::route::{Known, LastRoute};
+use crate::route::{Gait, Known, LastRoute};
 use crate::tables::PortId;
+
+/// Frames that went one way make a row of so many.
+const ROW: usize = 32;
+/// What ends a row is looked at in a burst of so many, lest one strange frame in each burst sends all behind it the long way.
+const BRIEF: usize = 8;
 
 /// The memory that bursts are worked on in, one after another. Each thread that forwards has its own.
 pub struct Pipeline {
@@ -62,13 +67,14 @@ impl Pipeline {
             return served;
         }
         self.burst.clear();
+        let max = if last.gait == Gait::Interrupted { max.min(BRIEF) } else { max };
         ingress.take(&mut self.burst, max, cx.now);
         let taken = self.burst.taken();
         if taken == 0 {
             return Served { taken, done: 0, hold_until: None };
         }
         if let Some(served) = self.direct(cx, last) {
-            last.steady = true;
+            last.gait = Gait::Steady;
             if served.done > 0 {
                 ingress.complete(&self.burst, served.done);
             }
@@ -76,7 +82,7 @@ impl Pipeline {
         }
         self.plan.make(cx, &mut self.burst, last);
         deliver(cx, &self.burst, &mut self.plan, &mut self.outcome);
-        last.steady = self.plan.touched.len() == 1;
+        last.gait = if self.plan.touched.len() == 1 { Gait::Steady } else { Gait::Mixed };
         let done = self.outcome.consumed;
         if done > 0 {
             ingress.complete(&self.burst, done);
@@ -99,7 +105,7 @@ impl Pipeline {
         let Context { tables: t, fdb, port, lane, worker, now } = cx;
         let known = Known { tables: t.version, addresses: fdb.generation(), secs: clock::secs(now) };
         last.check(known);
-        let (&[(to, longest)], true, None) = (&last.to[..], last.steady, last.group) else { return None };
+        let (&[(to, longest)], true, None) = (&last.to[..], last.gait == Gait::Steady, last.group) else { return None };
         let mut key = last.head()?;
         let dest = t.port(to)?;
         let egress = dest.egress.as_ref()?.ring()?;
@@ -120,8 +126,12 @@ impl Pipeline {
             many
         });
         last.follow(key);
-        last.steady = !crossed.otherwise;
         let (taken, bytes) = (crossed.frames, crossed.bytes);
+        last.gait = match crossed.otherwise {
+            false => Gait::Steady,
+            true if taken < ROW => Gait::Mixed,
+            true => Gait::Interrupted,
+        };
         if taken == 0 {
             let nothing = Served { taken, done: 0, hold_until: None };
             return (!crossed.any).then_some(nothing);

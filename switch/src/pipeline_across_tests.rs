@@ -127,7 +127,7 @@ fn fate(rounds: &[(Change, Vec<Sent>)], sizes: &[usize], s: Setup, long: bool) -
             if long {
                 (pipeline, last) = (Pipeline::default(), LastRoute::default());
             }
-            let before = last.steady;
+            let before = last.gait == Gait::Steady;
             let served = pipeline.serve(cx, &mut sources[0], &mut last, *sizes.next().unwrap());
             across += if before && pipeline.burst.taken() == 0 { served.done } else { 0 };
             pipeline.burst.clear();
@@ -177,6 +177,24 @@ fn frames_that_go_one_way_go_across() {
     let many: Vec<Sent> = (0..100).map(|i| plain(0x10, i % 30)).collect();
     let (_, across, _) = fate(&vec![(Change::Nothing, many); 5], &[1024], s, false);
     assert_eq!(across, 200);
+}
+
+#[test]
+fn a_strange_frame_costs_its_neighbours_little() {
+    let s = Setup { lossless: false, exclusive: true, steer: false };
+    let one: Vec<Sent> = (0..100).map(|_| plain(0x10, 1)).collect();
+    let mut broken = one.clone();
+    broken[50].tagged = true;
+    let mut rounds = vec![(Change::Nothing, one); 4];
+    rounds.push((Change::Nothing, broken));
+    let (all, across, bursts) = fate(&rounds, &[1024], s, false);
+    assert_eq!((across, &bursts[bursts.len() - 4..]), (200 + 100 - BRIEF, &[50, BRIEF, 50 - BRIEF, 0][..]));
+    assert_eq!(all.got[1].len(), 500);
+    // A row too short to be worth it.
+    let short: Vec<Sent> = (0..100).map(|i| Sent { tagged: i % 20 == 19, ..plain(0x10, 1) }).collect();
+    rounds.push((Change::Nothing, short));
+    let (_, _, bursts) = fate(&rounds, &[1024], s, false);
+    assert_eq!(bursts[bursts.len() - 3..], [19, 81, 0]);
 }
 
 #[test]

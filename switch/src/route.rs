@@ -24,9 +24,20 @@ pub struct LastRoute {
     pub to: Vec<(PortId, usize)>,
     /// The matching group's place in the tables.
     pub group: Option<usize>,
-    /// The last burst went to one port as a whole, as far as it was looked at: then the next one is worth a look at whether it
-    /// does.
-    pub steady: bool,
+    /// How they went.
+    pub gait: Gait,
+}
+
+/// How the last frames of a source went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gait {
+    /// To several ports.
+    #[default]
+    Mixed,
+    /// To one port, as far as they were looked at: then the next ones are worth a look at whether they do.
+    Steady,
+    /// Many to one port, and then came one of which that cannot be said.
+    Interrupted,
 }
 
 impl LastRoute {
