@@ -146,6 +146,8 @@ pub struct RxQueue {
     first_buf: u32,
     /// The client has given slots other buffers than they began with.
     swapped: AtomicBool,
+    /// The last slots said something else before they were written: frames are not of one length.
+    differs: AtomicBool,
     ledger: Ledger,
     kick: Arc<Kick>,
     caller: Caller,
@@ -323,8 +325,18 @@ impl Endpoint {
             } else {
                 let ledger = Ledger::new(p.slots, exclusive);
                 let pairing = Pairing::default();
-                let (first_buf, swapped) = (layout.first_buf(ring, 0), AtomicBool::new(false));
-                rx.push(RxQueue { _region, view, first_buf, swapped, ledger, kick, caller, pairing, resets });
+                rx.push(RxQueue {
+                    _region,
+                    view,
+                    first_buf: layout.first_buf(ring, 0),
+                    swapped: AtomicBool::new(false),
+                    differs: AtomicBool::new(false),
+                    ledger,
+                    kick,
+                    caller,
+                    pairing,
+                    resets,
+                });
             }
         }
         Ok(Self { region, tx, rx, bells, resets, pairing: Pairing::default() })

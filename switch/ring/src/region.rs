@@ -240,7 +240,20 @@ impl SlotWords {
 
     #[inline(always)]
     pub fn put(&self, d: Desc) {
+        // ORDERING: Relaxed; ordered by the head or tail that publishes it.
         self.desc.store(d.bits(), Ordering::Relaxed);
+    }
+
+    /// Writes what differs; whether it did. A slot that says what is to be said in any case, as with frames of one length it does from the
+    /// second lap on, is left alone: its line stays in the caches of both sides.
+    #[inline(always)]
+    pub fn amend(&self, d: Desc) -> bool {
+        // As one word, lest the compiler compares field by field.
+        let differs = self.desc().bits() != d.bits();
+        if differs {
+            self.put(d);
+        }
+        differs
     }
 }
 
@@ -339,6 +352,12 @@ impl RingView {
     pub fn next_buf(&self, buf: NonNull<u8>) -> NonNull<u8> {
         // SAFETY: callers pass buffers of the region; its end is the furthest that this leads.
         unsafe { buf.add(self.stride) }
+    }
+
+    /// How far it is from the first buffer of a slot to that of another, in bytes.
+    #[inline(always)]
+    pub fn distance(&self, from: u32, to: u32) -> isize {
+        (to as isize - from as isize) * self.stride as isize
     }
 
     /// Asks for the lines of a descriptor that will be read soon.

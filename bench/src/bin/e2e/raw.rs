@@ -44,7 +44,6 @@ pub fn run(size: usize, time: Duration) -> f64 {
             while i < n {
                 let block = (n - i).min(BLOCK);
                 slots.prefetch_descs(i, block);
-                w.prefetch(start + u64::from(i), block);
                 let plain = slots.plain(i, block, HEAD as u32, SlotFlags::empty());
                 // Both rings have as many slots and go on alike, so they end at the same frame.
                 (0..block).filter_map(&plain).for_each(|(data, _)| valecast_ring::prefetch(data.as_ptr()));

@@ -159,7 +159,6 @@ fn receive(h: &mut Held, b: &mut Bytes<'_>, slots: u32, exclusive: bool) {
             let mut done = 0;
             while done < n {
                 let pos = start + u64::from(done);
-                writer.prefetch(pos, n - done);
                 let source = |t: &Vec<u8>| Source {
                     head: head.as_ptr(),
                     head_len: 16,

@@ -87,13 +87,13 @@ impl TxRing {
     /// Fills the descriptor of the `i`-th free slot; `len` beyond the buffer is cut to it.
     #[inline]
     pub fn set(&mut self, i: u32, len: usize, flags: SlotFlags) {
-        let slot = self.slot_number(i);
-        if slot.is_multiple_of(SLOTS_PER_LINE) {
+        let (slot, view) = (self.slot_number(i), &self.end.view);
+        let len = len.min(view.max_len as usize) as u16;
+        let desc = Desc { buf_idx: self.first_buf + slot, len, flags: flags.bits() };
+        if view.slot(slot).amend(desc) && slot.is_multiple_of(SLOTS_PER_LINE) {
             // The switch has read these last: bring them back before they are written, one after the other.
-            self.end.view.prefetch_desc_write(slot.wrapping_add(4 * SLOTS_PER_LINE) & self.mask);
+            view.prefetch_desc_write(slot.wrapping_add(4 * SLOTS_PER_LINE) & self.mask);
         }
-        let len = len.min(self.buf_size()) as u16;
-        self.end.view.put_desc(slot, Desc { buf_idx: self.first_buf + slot, len, flags: flags.bits() });
     }
 
     /// Hands over `n` slots, visible at the next [`Self::publish`].

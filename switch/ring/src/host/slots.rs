@@ -110,6 +110,13 @@ impl<'q> TxSlots<'q> {
         self.mask + 1 - (self.first.wrapping_add(i) & self.mask)
     }
 
+    /// How many bytes it is from what the `i`-th pending slot began with to what the `j`-th did.
+    #[inline(always)]
+    pub fn distance(&self, i: usize, j: usize) -> isize {
+        let slot = |i: usize| self.first.wrapping_add(i as u32) & self.mask;
+        self.view.distance(slot(i), slot(j))
+    }
+
     /// When it is the turn of the `n` slots from the `i`-th on: asks for as many that come a while after them.
     #[inline(always)]
     pub fn prefetch_descs(&self, i: u32, n: u32) {

@@ -47,6 +47,9 @@ impl<'q> RxWriter<'q> {
     /// Writes frames of one slot each into reserved positions that lie side by side, from `pos` on: as many of `frames` as
     /// there are positions, at most `n`. How many that were, and their bytes.
     ///
+    /// With each it asks for the buffer that comes [`AHEAD`] of it. No more at once: a core has only so many lines under way, and whoever asks
+    /// for more waits for them, where the frames' other work can be done meanwhile.
+    ///
     /// # Safety
     /// `head` and `tail` of each must be readable for `head_len` and `tail_len` bytes, the sum at most
     /// [`RxQueue::max_len`], and `n` positions from `pos` on reserved by the caller and not yet committed.
@@ -58,25 +61,27 @@ impl<'q> RxWriter<'q> {
         flags: SlotFlags,
         frames: impl Iterator<Item = Source>,
     ) -> (u32, u64) {
-        let view = self.view;
-        let slot = pos as u32 & self.mask;
-        let slots = view.side_by_side(slot, n);
-        let (mut begun, mut bytes, mut swapped) = (self.queue.first_buf + slot, 0, false);
+        let (view, queue) = (self.view, self.queue);
+        let (slot, ahead) = (pos as u32 & self.mask, (pos as u32).wrapping_add(AHEAD) & self.mask);
+        // Up to where the ring ends, for what is asked for as well.
+        let slots = view.side_by_side(slot, n.min(self.mask + 1 - ahead));
+        // ORDERING: Relaxed here and below; hints.
+        let (differed, mut differs) = (queue.differs.load(Ordering::Relaxed), false);
+        let further = self.ask(slot, ahead, pos, slots.len() as u32, differed);
+        let (mut begun, mut bytes) = (queue.first_buf + slot, 0);
         let mut buf = view.first_buf(begun);
         for (words, f) in slots.iter().zip(frames) {
+            prefetch_write(buf.as_ptr().wrapping_offset(further));
             let len = f.head_len + f.tail_len;
             debug_assert!(len <= view.max_len as usize);
-            let (mut idx, mut to) = (words.desc().buf_idx, buf);
-            if idx != begun {
-                swapped = true;
-                match view.buf(idx) {
-                    Some(other) => to = other,
-                    // The client scribbled over its slot: give it the buffer it began with.
-                    None => {
-                        self.queue.count_reset();
-                        idx = begun;
-                    }
+            let (was, mut to) = (words.desc(), buf);
+            let mut desc = Desc { buf_idx: begun, len: len as u16, flags: flags.bits() };
+            if differed || was.bits() != desc.bits() {
+                differs |= was.bits() != desc.bits();
+                if was.buf_idx != begun {
+                    (desc.buf_idx, to) = self.other(begun, was.buf_idx);
                 }
+                words.put(desc);
             }
             // SAFETY: the buffer has room for both, and the caller vouches for the sources. The regions of two ports are
             // different mappings, and within one a client only harms itself, so overlap is met with moves that
@@ -85,40 +90,43 @@ impl<'q> RxWriter<'q> {
                 copy_head(f.head, to.as_ptr(), f.head_len);
                 copy_payload(f.tail, to.as_ptr().add(f.head_len), f.tail_len);
             }
-            words.put(Desc { buf_idx: idx, len: len as u16, flags: flags.bits() });
             bytes += len as u64;
             begun += 1;
             buf = view.next_buf(buf);
         }
-        if swapped {
-            // ORDERING: Relaxed; only prefetches go by it.
-            self.queue.swapped.store(true, Ordering::Relaxed);
+        if differs != differed {
+            queue.differs.store(differs, Ordering::Relaxed);
         }
         (slots.len() as u32, bytes)
     }
 
-    /// [`RxWriter::prefetch`] and [`RxWriter::write`] for a single frame. Its bytes.
+    /// [`RxWriter::write`] for a single frame. Its bytes.
     ///
     /// # Safety
     /// As for [`RxWriter::write`].
     #[inline(always)]
     pub unsafe fn write_one(&self, pos: u64, flags: SlotFlags, f: Source) -> u64 {
-        let (view, slot, ahead) = (self.view, pos as u32 & self.mask, pos + u64::from(AHEAD));
-        if ahead < self.free_to {
-            self.ask(ahead as u32 & self.mask, 1);
-        }
+        let (view, slot, ahead) =
+            (self.view, pos as u32 & self.mask, (pos as u32).wrapping_add(AHEAD) & self.mask);
+        // ORDERING: Relaxed; a hint.
+        let differed = self.queue.differs.load(Ordering::Relaxed);
+        let further = self.ask(slot, ahead, pos, 1, differed && slot.is_multiple_of(SLOTS_PER_LINE));
         let (words, begun, len) = (view.slot(slot), self.queue.first_buf + slot, f.head_len + f.tail_len);
         debug_assert!(len <= view.max_len as usize);
-        let (mut idx, mut to) = (words.desc().buf_idx, view.first_buf(begun));
-        if idx != begun {
-            (idx, to) = self.other(begun, idx);
+        let (was, mut to) = (words.desc(), view.first_buf(begun));
+        prefetch_write(to.as_ptr().wrapping_offset(further));
+        let mut desc = Desc { buf_idx: begun, len: len as u16, flags: flags.bits() };
+        if was.bits() != desc.bits() {
+            if was.buf_idx != begun {
+                (desc.buf_idx, to) = self.other(begun, was.buf_idx);
+            }
+            words.put(desc);
         }
         // SAFETY: as in `write`.
         unsafe {
             copy_head(f.head, to.as_ptr(), f.head_len);
             copy_payload(f.tail, to.as_ptr().add(f.head_len), f.tail_len);
         }
-        words.put(Desc { buf_idx: idx, len: len as u16, flags: flags.bits() });
         len as u64
     }
 
@@ -158,35 +166,31 @@ impl<'q> RxWriter<'q> {
         self.view.put_desc(slot, Desc { buf_idx: idx, len: len as u16, flags: flags.bits() });
     }
 
-    /// Before `n` positions from `pos` on are written: asks for as many buffers that come a while after them, in this burst
-    /// or the next, and for slots; unless the client may not have read what is in them yet.
+    /// Before `n` slots from `slot` on are written: how far after the buffer of each the one is that is to be asked for with it, that of the
+    /// slot from `ahead` on, in this burst or the next. 0, the buffer itself, if the client may not have read yet what is in those.
+    ///
+    /// If slots `differ`, they come from the client's core, too, and are asked for here. Others are still in this one's cache.
     #[inline(always)]
-    pub fn prefetch(&self, pos: u64, n: u32) {
-        let from = pos + u64::from(AHEAD);
-        let free = self.free_to.saturating_sub(from).min(n.into()) as u32;
-        let slot = from as u32 & self.mask;
-        let here = free.min(self.mask + 1 - slot);
-        self.ask(slot, here);
-        if here < free {
-            self.ask(0, free - here);
+    fn ask(&self, slot: u32, ahead: u32, pos: u64, n: u32, differ: bool) -> isize {
+        if pos + u64::from(AHEAD + n) > self.free_to {
+            return 0;
         }
-    }
-
-    /// Asks for the buffers of slots that lie side by side, and for the slots [`AHEAD`] of them.
-    #[inline(always)]
-    fn ask(&self, first: u32, n: u32) {
         // ORDERING: Relaxed; a hint.
         let swapped = self.queue.swapped.load(Ordering::Relaxed);
-        let mut buf = self.view.first_buf(self.queue.first_buf + first);
-        for slot in first..first + n {
+        if differ || swapped {
+            self.ask_one_by_one(ahead, n, swapped);
+        }
+        if swapped { 0 } else { self.view.distance(slot, ahead) }
+    }
+
+    #[inline(never)]
+    fn ask_one_by_one(&self, ahead: u32, n: u32, swapped: bool) {
+        for slot in ahead..ahead + n {
             if swapped {
                 self.view.prefetch_buf_write(self.view.desc(slot).buf_idx);
-            } else {
-                prefetch_write(buf.as_ptr());
-                buf = self.view.next_buf(buf);
             }
             if slot.is_multiple_of(SLOTS_PER_LINE) {
-                self.view.prefetch_desc_write((slot + AHEAD) & self.mask);
+                self.view.prefetch_desc_write(slot.wrapping_add(AHEAD) & self.mask);
             }
         }
     }

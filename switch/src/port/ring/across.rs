@@ -3,7 +3,7 @@
 
 use valecast_ring::host::{RxQueue, Source};
 
-use super::egress::{WHOLE, WRITTEN};
+use super::egress::WHOLE;
 use super::ingress::EARLY;
 use super::take::Slots;
 use super::{RingEgress, RingIngress};
@@ -138,8 +138,11 @@ impl RingIngress {
             let got = if many > 0 { q.claim(many as u32) } else { 0 };
             if got > 0 {
                 let start = q.reserve(got);
+                // What the next block begins with, while this one is written.
+                let next = crossed.frames + most;
+                let further = if next + most <= pending { slots.distance(crossed.frames, next) } else { 0 };
                 // SAFETY: so many positions were reserved, and frames are no longer than `longest`, hence than a slot.
-                crossed.bytes += unsafe { desk.write(q, got, start) };
+                crossed.bytes += unsafe { desk.write(q, got, start, further) };
                 q.commit(start, got);
                 crossed.frames += got as usize;
             }
@@ -203,24 +206,25 @@ impl Desk {
         n
     }
 
-    /// Writes the first `n` frames into positions from `start` on. Bytes written.
+    /// Writes the first `n` frames into positions from `start` on. With each it asks for what lies `further` than it by so many bytes. Bytes
+    /// written.
     ///
     /// # Safety
     /// The `n` positions must be reserved, and the frames looked at, still readable, and no longer than a slot.
     #[inline(never)]
-    unsafe fn write(&self, q: &RxQueue, n: u32, start: u64) -> u64 {
+    unsafe fn write(&self, q: &RxQueue, n: u32, start: u64, further: isize) -> u64 {
         let (w, mut pos, mut bytes) = (q.writer(), start, 0);
-        let (heads, frames) = (&self.heads[..n as usize], &self.frames[..n as usize]);
-        for (mut heads, mut frames) in heads.chunks(WRITTEN).zip(frames.chunks(WRITTEN)) {
-            w.prefetch(pos, heads.len() as u32);
-            while !heads.is_empty() {
-                let sources = heads.iter().zip(frames).map(|(head, frame)| source(head, frame));
-                // SAFETY: heads and rests are readable, and the positions reserved, as the caller says.
-                let (written, more) = unsafe { w.write(pos, heads.len() as u32, WHOLE, sources) };
-                (heads, frames) = (&heads[written as usize..], &frames[written as usize..]);
-                pos += u64::from(written);
-                bytes += more;
-            }
+        let (mut heads, mut frames) = (&self.heads[..n as usize], &self.frames[..n as usize]);
+        while !heads.is_empty() {
+            let sources = heads.iter().zip(frames).map(|(head, frame)| {
+                valecast_ring::prefetch(frame.at.wrapping_offset(further));
+                source(head, frame)
+            });
+            // SAFETY: heads and rests are readable, and the positions reserved, as the caller says.
+            let (written, more) = unsafe { w.write(pos, heads.len() as u32, WHOLE, sources) };
+            (heads, frames) = (&heads[written as usize..], &frames[written as usize..]);
+            pos += u64::from(written);
+            bytes += more;
         }
         bytes
     }

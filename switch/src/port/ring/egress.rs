@@ -11,8 +11,6 @@ use super::{FEW, MAX_HDR, Special};
 use crate::frame::{Burst, Entry, Frame, HEAD, VnetHdr};
 use crate::port::{Caps, Egress, Tally};
 
-/// Frames that are written between two looks ahead.
-pub(super) const WRITTEN: usize = 32;
 /// Flags of a received slot that holds a whole frame: netmap counts fragments in bits 8-15.
 pub(super) const WHOLE: SlotFlags = SlotFlags::from_bits_retain(1 << 8);
 
@@ -154,18 +152,14 @@ unsafe fn write_plain<const WHOLE_HEADS: bool>(
     start: u64,
 ) -> u64 {
     let (w, mut pos, mut bytes) = (q.writer(), start, 0);
-    for block in list.chunks(WRITTEN) {
-        // Beyond the end, too: the first buffers of this burst were asked for by the last one.
-        w.prefetch(pos, block.len() as u32);
-        let mut rest = block;
-        while !rest.is_empty() {
-            let sources = rest.iter().map(|e| source::<WHOLE_HEADS>(frames, *e));
-            // SAFETY: heads and tails are readable, and the positions reserved, as the caller says.
-            let (n, written) = unsafe { w.write(pos, rest.len() as u32, WHOLE, sources) };
-            rest = &rest[n as usize..];
-            pos += u64::from(n);
-            bytes += written;
-        }
+    let mut rest = list;
+    while !rest.is_empty() {
+        let sources = rest.iter().map(|e| source::<WHOLE_HEADS>(frames, *e));
+        // SAFETY: heads and tails are readable, and the positions reserved, as the caller says.
+        let (n, written) = unsafe { w.write(pos, rest.len() as u32, WHOLE, sources) };
+        rest = &rest[n as usize..];
+        pos += u64::from(n);
+        bytes += written;
     }
     bytes
 }
@@ -178,7 +172,6 @@ unsafe fn write_plain<const WHOLE_HEADS: bool>(
 unsafe fn write_few(q: &RxQueue, frames: &[Frame], list: &[Entry], start: u64) -> u64 {
     let (w, mut pos, mut bytes) = (q.writer(), start, 0);
     for e in list {
-        w.prefetch(pos, 1);
         let source = std::iter::once(source::<false>(frames, *e));
         // SAFETY: as the caller says.
         bytes += unsafe { w.write(pos, 1, WHOLE, source) }.1;

@@ -139,8 +139,13 @@ impl Ring {
     fn set_length(&self, slot: u32, length: u32) {
         // SAFETY: as for `read`; flags and length are what a sender writes.
         unsafe {
-            (&raw mut (*self.descriptor(slot)).flags).write(0);
-            (&raw mut (*self.descriptor(slot)).length).write(length);
+            let (flags, len) =
+                (&raw mut (*self.descriptor(slot)).flags, &raw mut (*self.descriptor(slot)).length);
+            // As Valecast's client library: what is there already is not written, so that its line stays where it is.
+            if (flags.read(), len.read()) != (0, length) {
+                flags.write(0);
+                len.write(length);
+            }
         }
     }
 }

@@ -141,11 +141,16 @@ impl Producer {
         unsafe { std::slice::from_raw_parts_mut(self.at(i), 2048) }
     }
 
-    /// Sets the length of the `i`-th free slot.
+    /// Sets the length of the `i`-th free slot, unless it is that.
     #[inline(always)]
     pub fn set(&mut self, i: u32, len: u64) {
         // SAFETY: a masked index is within the list, and a free slot's descriptor is the producer's alone.
-        unsafe { *self.ring.lens.get_unchecked(self.slot(i) as usize).get() = len };
+        unsafe {
+            let at = self.ring.lens.get_unchecked(self.slot(i) as usize).get();
+            if *at != len {
+                *at = len;
+            }
+        }
     }
 
     /// Asks for the first line of the `i`-th buffer from here and for its descriptor, to be written.
