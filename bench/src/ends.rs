@@ -34,6 +34,8 @@ pub fn hand_over(tx: &mut TxRing, n: u32, lens: &[u16]) {
 pub fn recv(rx: &mut RxRing, max: u32) -> u32 {
     let mut sum = 0u8;
     let n = rx.take(max, |slot| sum ^= slot.data.first().copied().unwrap_or(0));
-    std::hint::black_box(sum);
+    if n > 0 {
+        std::hint::black_box(sum);
+    }
     n
 }

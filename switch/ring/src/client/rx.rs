@@ -46,7 +46,12 @@ impl RxRing {
     /// Slots that wait to be read.
     #[inline]
     pub fn pending(&mut self) -> u32 {
-        let tail = self.end.tail(self.mask);
+        self.pending_to(self.end.tail(self.mask))
+    }
+
+    /// The same, if the switch's tail is this.
+    #[inline(always)]
+    fn pending_to(&mut self, tail: u32) -> u32 {
         let waiting = tail.wrapping_sub(self.head) & self.mask;
         if tail != self.tail {
             self.tail = tail;
@@ -84,18 +89,22 @@ impl RxRing {
     /// asked for ahead. How many there were. The fastest way to receive; the others are for who needs them by number, or for longer.
     #[inline]
     pub fn take(&mut self, max: u32, each: impl FnMut(Slot<'_>)) -> u32 {
-        let n = self.pending().min(max);
-        if n > 0 {
-            self.show(n, each);
-            self.advance(n);
-            self.release();
-        }
+        // Most looks of a client that polls find nothing, and need no registers.
+        let tail = self.end.tail(self.mask);
+        if tail == self.head { 0 } else { self.take_waiting(tail, max, each) }
+    }
+
+    #[inline(never)]
+    fn take_waiting(&mut self, tail: u32, max: u32, each: impl FnMut(Slot<'_>)) -> u32 {
+        let n = self.pending_to(tail).min(max);
+        self.show(n, each);
+        self.advance(n);
+        self.release();
         n
     }
 
-    /// Shows the first `n` slots, of which there are so many. Apart, since most looks of a client that polls find nothing, and
-    /// need no registers.
-    #[inline(never)]
+    /// Shows the first `n` slots, of which there are so many.
+    #[inline(always)]
     fn show(&self, n: u32, mut each: impl FnMut(Slot<'_>)) {
         let (view, mask, head, first_buf) = (self.end.view, self.mask, self.head, self.first_buf);
         let waiting = self.tail.wrapping_sub(head) & mask;

@@ -210,6 +210,19 @@ struct RawWire {
 
 const MASK: u32 = super::ring::SLOTS - 1;
 
+impl RawWire {
+    /// Takes stamps out of the next `n` slots. Apart, since most jobs need it not.
+    #[cold]
+    #[inline(never)]
+    fn wipe(&mut self, n: u32) {
+        let first = self.tx.slot(0);
+        let tx = &mut self.tx;
+        self.stamped.clean(first, n, MASK, |slot| {
+            tx.buffer(slot.wrapping_sub(first) & MASK)[STAMP_AT..STAMP_AT + 8].fill(0);
+        });
+    }
+}
+
 impl Wire for RawWire {
     fn load(&mut self, frames: &Frames) -> Result<(), Trouble> {
         while self.tx.room(super::ring::SLOTS) < super::ring::SLOTS {
@@ -229,11 +242,10 @@ impl Wire for RawWire {
     #[inline]
     fn send(&mut self, n: u32) -> u32 {
         let n = self.tx.room(n).min(n);
+        if self.stamped.any() {
+            self.wipe(n);
+        }
         let tx = &mut self.tx;
-        let first = tx.slot(0);
-        self.stamped.clean(first, n, MASK, |slot| {
-            tx.buffer(slot.wrapping_sub(first) & MASK)[STAMP_AT..STAMP_AT + 8].fill(0);
-        });
         if self.headers.needed() {
             for i in 0..n {
                 tx.prefetch(i + AHEAD);

@@ -36,6 +36,15 @@ impl MemifWire {
         Self { link, frames: vec![], lens: vec![], headers: Headers::default(), stamped: Stamped::default() }
     }
 
+    /// Takes stamps out of the next `n` slots. Apart, since most jobs need it not.
+    #[cold]
+    #[inline(never)]
+    fn wipe(&mut self, n: u32) {
+        let (first, mask) = (self.link.rings.slot(0), self.link.rings.mask());
+        let rings = &mut self.link.rings;
+        self.stamped.clean(first, n, mask, |slot| rings.patch(slot, STAMP_AT, &[0; 8]));
+    }
+
     #[inline]
     fn write(&mut self, i: u32) {
         let slot = self.link.rings.slot(i);
@@ -95,9 +104,9 @@ impl Wire for MemifWire {
         if n == 0 {
             return 0;
         }
-        let (first, mask) = (self.link.rings.slot(0), self.link.rings.mask());
-        let rings = &mut self.link.rings;
-        self.stamped.clean(first, n, mask, |slot| rings.patch(slot, STAMP_AT, &[0; 8]));
+        if self.stamped.any() {
+            self.wipe(n);
+        }
         let writes = self.headers.needed() || !self.link.rings.keeps();
         for i in 0..n {
             if writes && i + AHEAD < n {

@@ -99,12 +99,14 @@ impl Stamped {
         self.slots.push(slot);
     }
 
+    /// Whether there are stamped ones.
+    #[inline(always)]
+    pub fn any(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
     /// Calls `clear` for the stamped ones among the `n` slots from `first` on, of a ring of `mask + 1`.
-    #[inline]
     pub fn clean(&mut self, first: u32, n: u32, mask: u32, mut clear: impl FnMut(u32)) {
-        if self.slots.is_empty() {
-            return;
-        }
         self.slots.retain(|slot| {
             let hit = slot.wrapping_sub(first) & mask < n;
             if hit {

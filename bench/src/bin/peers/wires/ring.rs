@@ -46,6 +46,25 @@ impl RingWire {
         }
     }
 
+    /// Takes stamps out of the next `n` slots. Apart, as the next one is, since most jobs need neither.
+    #[cold]
+    #[inline(never)]
+    fn wipe(&mut self, n: u32) {
+        let (first, mask, tx) = (self.tx.slot_number(0), self.tx.slots() - 1, &mut self.tx);
+        self.stamped.clean(first, n, mask, |slot| {
+            tx.buffer(slot.wrapping_sub(first) & mask)[STAMP_AT..STAMP_AT + 8].fill(0);
+        });
+    }
+
+    /// Writes headers into the next `n` slots.
+    #[inline(never)]
+    fn address(&mut self, n: u32) {
+        for i in 0..n {
+            self.tx.prefetch(i + AHEAD);
+            self.tx.buffer(i)[..12].copy_from_slice(self.headers.next());
+        }
+    }
+
     fn all_free(&mut self) -> Result<(), Trouble> {
         let (begin, free) = (Instant::now(), self.tx.slots() - 1);
         while self.tx.room() < free {
@@ -79,16 +98,11 @@ impl Wire for RingWire {
         if n == 0 {
             return 0;
         }
-        let (first, mask) = (self.tx.slot_number(0), self.tx.slots() - 1);
-        let tx = &mut self.tx;
-        self.stamped.clean(first, n, mask, |slot| {
-            tx.buffer(slot.wrapping_sub(first) & mask)[STAMP_AT..STAMP_AT + 8].fill(0);
-        });
+        if self.stamped.any() {
+            self.wipe(n);
+        }
         if self.headers.needed() {
-            for i in 0..n {
-                self.tx.prefetch(i + AHEAD);
-                self.tx.buffer(i)[..12].copy_from_slice(self.headers.next());
-            }
+            self.address(n);
         }
         ends::hand_over(&mut self.tx, n, &self.lens);
         n
