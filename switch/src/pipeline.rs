@@ -105,7 +105,9 @@ impl Pipeline {
         let Context { tables: t, fdb, port, lane, worker, now } = cx;
         let known = Known { tables: t.version, addresses: fdb.generation(), secs: clock::secs(now) };
         last.check(known);
-        let (&[(to, longest)], true, None) = (&last.to[..], last.gait == Gait::Steady, last.group) else { return None };
+        let (&[(to, longest)], true, None) = (&last.to[..], last.gait == Gait::Steady, last.group) else {
+            return None;
+        };
         let mut key = last.head()?;
         let dest = t.port(to)?;
         let egress = dest.egress.as_ref()?.ring()?;

@@ -58,7 +58,7 @@ impl Card {
         let (file, ram) = Ram::new(options.memory())?;
         let raise = EventFd::new(EFD_NONBLOCK).map_err(|e| VmError::Kvm("make eventfds", e))?;
         let mut client = Client::connect(socket).map_err(port)?;
-        client.plug(file.as_fd(), ram.0.len() as u64, borrowed(&raise)).map_err(port)?;
+        client.plug(file.as_fd(), ram.len as u64, borrowed(&raise)).map_err(port)?;
         let mut wire = Wire { client, failed: None };
         let driver = Driver::start(&mut wire, &ram, options).map_err(lost)?;
         driver.awake(&ram).map_err(lost)?;

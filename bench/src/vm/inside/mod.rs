@@ -25,16 +25,24 @@ const AT_ONCE: u32 = 256;
 const WARM: Duration = Duration::from_millis(40);
 
 /// Memory of a card, from guest address 0 on.
-struct Ram(Arc<MmapRaw>);
+struct Ram {
+    mapping: Arc<MmapRaw>,
+    /// Where it begins, and its length: read anew from behind the `Arc` for each access they would cost as much as it.
+    begin: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping lives as long as `self`, and is only reached by raw copies and atomics.
+unsafe impl Send for Ram {}
 
 // SAFETY: the mapping lives as long as `self`, is page-aligned, and is only reached by raw copies and atomics.
 unsafe impl Dma for Ram {
     #[inline]
     fn span(&self, addr: u64, len: usize, _: Access) -> Option<Span> {
-        let at = usize::try_from(addr).ok().filter(|at| *at < self.0.len())?;
+        let at = usize::try_from(addr).ok().filter(|at| *at < self.len)?;
         // SAFETY: inside the mapping.
-        let ptr = NonNull::new(unsafe { self.0.as_mut_ptr().add(at) })?;
-        Some(Span { ptr, len: len.min(self.0.len() - at) })
+        let ptr = unsafe { self.begin.add(at) };
+        Some(Span { ptr, len: len.min(self.len - at) })
     }
 }
 
@@ -42,7 +50,9 @@ impl Ram {
     /// Room for `size` bytes from [`BASE`] on, and its file.
     fn new(size: usize) -> Result<(std::fs::File, Self), VmError> {
         let (file, memory) = shared_memory((BASE as usize + size).next_multiple_of(2 << 20))?;
-        Ok((file, Self(memory)))
+        let begin = NonNull::new(memory.as_mut_ptr()).ok_or_else(|| VmError::Guest("no memory".into()))?;
+        let len = memory.len();
+        Ok((file, Self { mapping: memory, begin, len }))
     }
 }
 

@@ -51,7 +51,7 @@ impl Virtio {
         let call = EventFd::new(EFD_NONBLOCK).map_err(|e| VmError::Kvm("make eventfds", e))?;
         let mut driver = Driver::start(&ram, options).map_err(fault)?;
         driver.awake(&ram).map_err(fault)?;
-        front.share(&ram.0, &file, call).and_then(|()| front.begin(&driver.setup())).map_err(port)?;
+        front.share(&ram.mapping, &file, call).and_then(|()| front.begin(&driver.setup())).map_err(port)?;
         Ok(Self { socket: socket.to_owned(), bells: Bells(front), ram, driver })
     }
 }

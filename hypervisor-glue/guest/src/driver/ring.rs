@@ -320,8 +320,9 @@ impl RxRing {
     }
 
     /// Frames of one descriptor each before the card's `head`, up to `max` and to the ring's end: calls `each` with them,
-    /// and their buffers are free again. How many; others are [`RxRing::next`]'s.
-    #[inline]
+    /// and their buffers are free again. How many; others are [`RxRing::next`]'s. A function of its own, so that the loop has all
+    /// registers to itself.
+    #[inline(never)]
     pub fn row(&mut self, mem: &impl Dma, head: u32, max: u32, mut each: impl FnMut(&Frame)) -> u32 {
         let ring = Ring::new(mem, self.at, self.n, Access::Read);
         let end = if head < self.next { self.n } else { head }.min(self.next.saturating_add(max));
