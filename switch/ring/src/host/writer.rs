@@ -47,8 +47,8 @@ impl<'q> RxWriter<'q> {
     /// Writes frames of one slot each into reserved positions that lie side by side, from `pos` on: as many of `frames` as
     /// there are positions, at most `n`. How many that were, and their bytes.
     ///
-    /// With each it asks for the buffer that comes [`AHEAD`] of it. No more at once: a core has only so many lines under way, and whoever asks
-    /// for more waits for them, where the frames' other work can be done meanwhile.
+    /// With each it asks for the buffer that comes 32 positions after it. No more at once: a core has only so many lines under way, and
+    /// whoever asks for more waits for them, where the frames' other work can be done meanwhile.
     ///
     /// # Safety
     /// `head` and `tail` of each must be readable for `head_len` and `tail_len` bytes, the sum at most
