@@ -116,7 +116,12 @@ impl<'q> RxWriter<'q> {
         let (was, mut to) = (words.desc(), view.first_buf(begun));
         prefetch_write(to.as_ptr().wrapping_offset(further));
         let mut desc = Desc { buf_idx: begun, len: len as u16, flags: flags.bits() };
-        if was.bits() != desc.bits() {
+        let differs = was.bits() != desc.bits();
+        if differs != differed {
+            // ORDERING: Relaxed; a hint.
+            self.queue.differs.store(differs, Ordering::Relaxed);
+        }
+        if differs {
             if was.buf_idx != begun {
                 (desc.buf_idx, to) = self.other(begun, was.buf_idx);
             }
