@@ -32,7 +32,7 @@ pub fn run(args: DemoArgs) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("valecast demo: {e}");
+            errln!("valecast demo: {e}");
             ExitCode::FAILURE
         }
     }
@@ -94,13 +94,13 @@ fn measure(args: DemoArgs, dir: &Path, daemon: &Daemon) -> Result<(Value, Value,
         if live {
             let pps = (now.0 - last.0) as f64 / LIVE.as_secs_f64();
             let gbps = (now.1 - last.1) as f64 * 8.0 / LIVE.as_secs_f64() / 1e9;
-            eprint!("\r{:5.1} s  {:7.2} Mpps  {gbps:6.2} Gbit/s ", begin.elapsed().as_secs_f64(), pps / 1e6);
+            err!("\r{:5.1} s  {:7.2} Mpps  {gbps:6.2} Gbit/s ", begin.elapsed().as_secs_f64(), pps / 1e6);
             let _ = std::io::stderr().flush();
         }
         last = now;
     }
     if live {
-        eprint!("\r{:50}\r", "");
+        err!("\r{:50}\r", "");
     }
     let tx = finish(tx, "generator")?;
     let rx = finish(rx, "receiver")?;
@@ -145,25 +145,25 @@ fn show(args: DemoArgs, tx: &Value, rx: &Value, latency: &Latency, stats: &Stats
         all["drops"] = json!(dropped);
         all["drops_by_cause"] = json!(causes);
         all["sent"] = tx["packets"].clone();
-        println!("{}", serde_json::to_string(&all)?);
+        outln!("{}", serde_json::to_string(&all)?);
         return Ok(());
     }
-    println!("generator -> switch -> receiver: three processes, 60-byte frames, {} s", args.seconds);
-    println!("  sent      {:>14} frames", tx["packets"]);
-    println!("  received  {:>14} frames", rx["packets"]);
-    println!("  rate      {:>14.2} Mpps   {:.2} Gbit/s", number(rx, "pps") / 1e6, number(rx, "bps") / 1e9);
+    outln!("generator -> switch -> receiver: three processes, 60-byte frames, {} s", args.seconds);
+    outln!("  sent      {:>14} frames", tx["packets"]);
+    outln!("  received  {:>14} frames", rx["packets"]);
+    outln!("  rate      {:>14.2} Mpps   {:.2} Gbit/s", number(rx, "pps") / 1e6, number(rx, "bps") / 1e9);
     if causes.is_empty() {
-        println!("  drops     {dropped:>14}");
+        outln!("  drops     {dropped:>14}");
     }
     for (cause, n) in &causes {
-        println!("  drops     {n:>14} {cause}");
+        outln!("  drops     {n:>14} {cause}");
     }
     let s = latency.summary();
-    println!("  latency   one way under this load, {} probes", s.count);
+    outln!("  latency   one way under this load, {} probes", s.count);
     for (name, ns) in [("p50", s.p50), ("p90", s.p90), ("p99", s.p99), ("p99.9", s.p999), ("max", s.max)] {
-        println!("    {name:<6} {:>12}", show_ns(ns));
+        outln!("    {name:<6} {:>12}", show_ns(ns));
     }
-    println!();
-    print!("{}", picture::picture(latency, 72));
+    outln!();
+    out!("{}", picture::picture(latency, 72));
     Ok(())
 }

@@ -2,10 +2,16 @@
 //!
 //! Each subcommand has a module of its name: [`run`] is the daemon, [`ctl`] and [`top`] talk to it over its
 //! control socket, [`vm_args`] says how to start VMs, [`netmap`] runs programs written for netmap, [`pktgen`] sends and receives as a client of a port, [`demo`] does all of it in one process.
+//! [`print`] is how all of them print.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+#[macro_use]
+mod print;
 
 mod capture;
 mod ctl;
@@ -80,7 +86,7 @@ pub struct DemoArgs {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    print::ended(match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(args),
         Command::Ctl(args) => ctl::run(args),
@@ -89,7 +95,7 @@ fn main() -> ExitCode {
         Command::Qc(command) => qc::run(&command),
         Command::Netmap(args) => netmap::run(args),
         Command::PktGen { args } => pktgen::run(args),
-    }
+    })
 }
 
 #[cfg(test)]

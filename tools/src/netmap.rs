@@ -40,11 +40,11 @@ pub fn run(args: NetmapArgs) -> ExitCode {
         Ok(mut command) => {
             let program = command.get_program().to_string_lossy().into_owned();
             let e = command.exec();
-            eprintln!("valecast netmap: cannot run {program}: {e}");
+            errln!("valecast netmap: cannot run {program}: {e}");
             ExitCode::from(if e.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 })
         }
         Err(e) => {
-            eprintln!("valecast netmap: {e}");
+            errln!("valecast netmap: {e}");
             ExitCode::FAILURE
         }
     }

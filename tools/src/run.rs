@@ -1,6 +1,5 @@
 //! `valecast run`: the daemon in the foreground.
 
-use std::io::IsTerminal;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +8,6 @@ use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use sd_notify::NotifyState;
-use tracing_subscriber::EnvFilter;
 use valecast_config::{Action, Config, ConfigAction};
 use valecast_qc_dataplane::site::{self, Sites};
 use valecast_switch::api::{self, ApiHandle};
@@ -39,19 +37,19 @@ pub fn run(args: &RunArgs) -> ExitCode {
     let config = match Config::load(&args.file) {
         Ok(config) => config,
         Err(mistakes) => {
-            eprintln!("{mistakes}");
+            errln!("{mistakes}");
             return ExitCode::from(2);
         }
     };
     let (switches, ports) = count(&config);
     if args.check {
-        println!("{}: ok: {switches}, {ports}", args.file.display());
+        outln!("{}: ok: {switches}, {ports}", args.file.display());
         return ExitCode::SUCCESS;
     }
     match serve(args, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("valecast: {why}");
+            errln!("valecast: {why}");
             ExitCode::FAILURE
         }
     }
@@ -70,7 +68,7 @@ fn serve(args: &RunArgs, config: Config) -> Result<(), String> {
         signals.add(signal);
     }
     signals.thread_block().map_err(|e| format!("cannot block signals: {e}"))?;
-    start_log();
+    crate::print::start_log();
     allow_many_files();
     refuse_twice(&config)?;
     // A reload reads the file that is meant now, wherever the working directory is then.
@@ -94,12 +92,6 @@ fn serve(args: &RunArgs, config: Config) -> Result<(), String> {
     drop(sites);
     daemon.stop();
     ended
-}
-
-fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
 }
 
 /// Each port takes several descriptors, and the usual soft limit is low.

@@ -19,7 +19,7 @@ use valecast_ring::client::{AttachOptions, Link, Port, RxRing};
 use valecast_switch::switch::show::StatsView;
 
 use crate::ctl::fragment::target;
-use crate::ctl::{At, Client, Failure, number, print, ring_port};
+use crate::ctl::{At, Client, Failure, number, ring_port};
 
 mod recording;
 #[cfg(test)]
@@ -109,9 +109,9 @@ pub fn run(at: &At, args: &CaptureArgs, as_json: bool) -> Result<(), Failure> {
     let flushed = capture.file.flush();
     let frames = capture.frames;
     let text = |n: Option<u64>| n.map_or_else(|| "an unknown number".to_owned(), number::count);
-    eprintln!("{} frames captured, {} dropped", number::count(frames), text(dropped));
+    errln!("{} frames captured, {} dropped", number::count(frames), text(dropped));
     if as_json && args.write.as_os_str() != "-" {
-        print(&format!("{}\n", json!({ "frames": frames, "dropped": dropped })));
+        outln!("{}", json!({ "frames": frames, "dropped": dropped }));
     }
     match ended.and(flushed) {
         // Whoever reads the pipe has seen enough.

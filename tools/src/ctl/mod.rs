@@ -128,22 +128,15 @@ pub fn run(args: CtlArgs) -> ExitCode {
     let CtlArgs { at, json, verb } = args;
     let done = match verb {
         Verb::Capture(what) => capture::run(&at, &what, json),
-        verb => obey(&at, verb, json).map(|text| print(&text)),
+        verb => obey(&at, verb, json).map(|text| out!("{text}")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("valecast ctl: {failure}");
+            errln!("valecast ctl: {failure}");
             failure.code()
         }
     }
-}
-
-/// Prints; a reader that has seen enough is no error.
-pub fn print(text: &str) {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 type Table = fn(&Value) -> String;

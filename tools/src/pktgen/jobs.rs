@@ -48,11 +48,7 @@ pub fn what(o: &Options) -> Result<(What, Option<u64>), String> {
     let capture = Capture::load(&replay.file).map_err(|e| e.to_string())?;
     if o.verbose {
         let (cut, back) = (capture.cut_short, capture.back_in_time);
-        eprintln!(
-            "{}: {} frames, {cut} cut short, {back} back in time",
-            replay.file.display(),
-            capture.len()
-        );
+        errln!("{}: {} frames, {cut} cut short, {back} back in time", replay.file.display(), capture.len());
     }
     let frames = Arc::new(capture);
     let (speed, times) = playing(replay, frames.len(), o.rate.is_some());

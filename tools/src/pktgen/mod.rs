@@ -21,18 +21,18 @@ use parse::{Parsed, parse};
 pub fn run(args: Vec<String>) -> ExitCode {
     match parse(args) {
         Ok(Parsed::Help) => {
-            print!("{}", help::HELP);
+            out!("{}", help::HELP);
             ExitCode::SUCCESS
         }
         Ok(Parsed::Run(options)) => match session::run(&options) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {
-                eprintln!("valecast pkt-gen: {e}");
+                errln!("valecast pkt-gen: {e}");
                 ExitCode::FAILURE
             }
         },
         Err(e) => {
-            eprintln!("valecast pkt-gen: {e}\nTry `valecast pkt-gen -h`.");
+            errln!("valecast pkt-gen: {e}\nTry `valecast pkt-gen -h`.");
             ExitCode::from(2)
         }
     }

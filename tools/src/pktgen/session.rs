@@ -120,18 +120,16 @@ fn head(o: &Options, tx: &[TxRing], rx: &[RxRing]) {
         Mode::Rx | Mode::RxSeq => ("Receiving from", rx.len()),
         Mode::Ping | Mode::Pong => ("Working on", rx.len()),
     };
-    println!("{verb} {}: {rings} queues, {} threads and {cpus} cpus.", o.place, o.threads);
+    outln!("{verb} {}: {rings} queues, {} threads and {cpus} cpus.", o.place, o.threads);
     if let Some(replay) = &o.replay {
-        println!("Frames of {}", replay.file.display());
+        outln!("Frames of {}", replay.file.display());
     } else if o.mode.sends() {
         let f = &o.frame;
-        println!("{} -> {} ({} -> {})", f.src, f.dst, f.src_mac, f.dst_mac);
+        outln!("{} -> {} ({} -> {})", f.src, f.dst, f.src_mac, f.dst_mac);
     }
     if o.verbose {
-        tx.iter()
-            .enumerate()
-            .for_each(|(i, r)| eprintln!("TX{i} {} slots {} bytes", r.slots(), r.buf_size()));
-        rx.iter().enumerate().for_each(|(i, r)| eprintln!("RX{i} {} slots", r.slots()));
+        tx.iter().enumerate().for_each(|(i, r)| errln!("TX{i} {} slots {} bytes", r.slots(), r.buf_size()));
+        rx.iter().enumerate().for_each(|(i, r)| errln!("RX{i} {} slots", r.slots()));
     }
 }
 
@@ -202,10 +200,10 @@ impl<'a> Watch<'a> {
         // Too short to say anything, as pkt-gen has it.
         if took >= Duration::from_millis(10) || self.o.report_every < Duration::from_millis(10) {
             if self.o.mode != Mode::Ping {
-                eprintln!("{}{}", prefix("main_thread", line!()), self.live.line(counts, took));
+                errln!("{}{}", prefix("main_thread", line!()), self.live.line(counts, took));
             } else if !interval.is_empty() {
                 for text in round_trips(&interval) {
-                    eprintln!("{}{text}", prefix("ping_body", line!()));
+                    errln!("{}{text}", prefix("ping_body", line!()));
                 }
             }
         }
@@ -222,7 +220,7 @@ impl<'a> Watch<'a> {
             self.logged = self.last;
             let interval = Interval { start, length, latency: latency.clone() };
             if let Err(e) = log.write(&interval) {
-                eprintln!("valecast pkt-gen: --hlog: {e}; no more is written");
+                errln!("valecast pkt-gen: --hlog: {e}; no more is written");
                 self.hlog = None;
             }
         }
@@ -259,24 +257,24 @@ fn print(o: &Options, outcome: &Outcome) -> Result<(), String> {
     }
     if o.json {
         let text = serde_json::to_string(r).map_err(|e| e.to_string())?;
-        println!("{text}");
+        outln!("{text}");
         return Ok(());
     }
     let style = Style { normalize: o.normalize, framing: o.framing };
     match o.mode {
-        Mode::Tx | Mode::TxSeq | Mode::Pong => print!("{}", totals(r, "Sent", style)),
-        Mode::Rx | Mode::RxSeq => print!("{}", totals(r, "Received", style)),
+        Mode::Tx | Mode::TxSeq | Mode::Pong => out!("{}", totals(r, "Sent", style)),
+        Mode::Rx | Mode::RxSeq => out!("{}", totals(r, "Received", style)),
         Mode::Ping => {
             let s = &r.latency_ns;
-            println!("RTT over {} packets: min {} av {} ns", r.packets, s.min, s.mean);
+            outln!("RTT over {} packets: min {} av {} ns", r.packets, s.min, s.mean);
         }
     }
     if r.skipped > 0 {
-        println!("Skipped {} frames that were due while the ring was full.", r.skipped);
+        outln!("Skipped {} frames that were due while the ring was full.", r.skipped);
     }
     if r.received > 0 || r.lost > 0 {
         let what = if o.mode == Mode::Ping { "pings" } else { "numbered frames" };
-        println!(
+        outln!(
             "Lost {} of {} {what}, reordered {}, duplicates {}.",
             r.lost,
             r.received + r.lost,
@@ -285,11 +283,11 @@ fn print(o: &Options, outcome: &Outcome) -> Result<(), String> {
         );
     }
     if r.latency_ns.count > 0 {
-        println!("Latency: {}", one_line(&outcome.latency));
+        outln!("Latency: {}", one_line(&outcome.latency));
         if r.latency_sent_ns != r.latency_ns {
-            println!("  from sending: {}", one_line(&outcome.latency_sent));
+            outln!("  from sending: {}", one_line(&outcome.latency_sent));
         }
-        print!("{}", picture(&outcome.latency, BAR));
+        out!("{}", picture(&outcome.latency, BAR));
     }
     Ok(())
 }

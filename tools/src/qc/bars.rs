@@ -96,7 +96,7 @@ impl Bars {
         if self.is_shown {
             let _ = self.all.println(text);
         } else {
-            crate::ctl::print(&format!("{text}\n"));
+            outln!("{text}");
         }
     }
 

@@ -33,12 +33,12 @@ pub fn run(args: &KeygenArgs) -> ExitCode {
     match generate(&args.dir, &hosts, &args.sites) {
         Ok(made) => {
             for path in made {
-                println!("{}", path.display());
+                outln!("{}", path.display());
             }
             ExitCode::SUCCESS
         }
         Err(e) => {
-            eprintln!("valecast: {e}");
+            errln!("valecast: {e}");
             ExitCode::FAILURE
         }
     }

@@ -15,7 +15,6 @@ use valecast_qc_dataplane::transport::wire::State;
 
 use super::bars::{Bars, Line};
 use super::site::{AtSite, Failed, INTERRUPTED, ended, told_to_stop};
-use crate::ctl::print;
 
 pub const HELP: &str = "\
 Takes all transfers to the site, many at once, until it is stopped. A file or directory appears in DIR when all of it is there
@@ -63,7 +62,7 @@ fn obey(args: &RecvArgs) -> Result<u8, Failed> {
     let desk = Desk::open(site, Where { dir: dir.clone(), replace: args.overwrite }, stop.clone())?;
     let mut screen = Screen::new(args);
     if args.json {
-        print(&format!("{}\n", json!({"event": "ready", "site": name, "dir": dir})));
+        outln!("{}", json!({"event": "ready", "site": name, "dir": dir}));
     } else {
         screen.bars.print(&format!("{name}: what is sent here goes to {}", dir.display()));
     }
@@ -111,7 +110,7 @@ impl Screen {
         let trouble = view.trouble.map(str::to_owned);
         if trouble != self.trouble {
             if let Some(why) = trouble.as_ref().filter(|_| !self.bars.is_shown()) {
-                eprintln!("valecast: {why}; trying again");
+                errln!("valecast: {why}; trying again");
             }
             self.trouble = trouble;
         }
@@ -183,14 +182,14 @@ impl Screen {
                 "event": event, "transfer": tree.transfer, "name": name, "from": from, "bytes": bytes,
                 "seconds": seconds, "why": why,
             });
-            print(&format!("{value}\n"));
+            outln!("{value}");
             return;
         }
         match why {
             None => {
                 self.bars.print(&format!("{name} from {from}: here, {}, {seconds:.1} s", HumanBytes(bytes)));
             }
-            Some(why) => eprintln!("valecast: {name} from {from}: {why}"),
+            Some(why) => errln!("valecast: {name} from {from}: {why}"),
         }
     }
 
@@ -207,7 +206,7 @@ impl Screen {
                 "event": "left", "transfer": tree.transfer, "name": tree.name, "have": now.have, "bytes": total,
                 "why": now.failure,
             });
-            print(&format!("{value}\n"));
+            outln!("{value}");
         } else {
             let (have, total) = (HumanBytes(now.have), HumanBytes(total));
             let text =
@@ -215,7 +214,7 @@ impl Screen {
             self.bars.print(&text);
         }
         if let Some(why) = &now.failure {
-            eprintln!("valecast: {}: {why}", tree.name);
+            errln!("valecast: {}: {why}", tree.name);
         }
     }
 }

@@ -23,7 +23,6 @@ use valecast_qc_dataplane::endpoint::send::parcel::Parcel;
 use valecast_qc_dataplane::transport::wire::DEFAULT_CHUNK;
 
 use super::site::{AtSite, Failed, INTERRUPTED, ended, told_to_stop};
-use crate::ctl::print;
 use screen::{Screen, word};
 
 pub const HELP: &str = "\
@@ -196,9 +195,9 @@ fn insist<T>(
         }
         if !std::mem::replace(&mut told, true) {
             if args.json {
-                print(&format!("{}\n", json!({"event": "waiting", "why": why})));
+                outln!("{}", json!({"event": "waiting", "why": why}));
             } else {
-                eprintln!("valecast: {why}; trying again for {:?} (--patience)", args.patience);
+                errln!("valecast: {why}; trying again for {:?} (--patience)", args.patience);
             }
         }
         std::thread::sleep(AGAIN.min(left));
@@ -249,18 +248,18 @@ fn background(
     command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let pid = command.spawn()?.id();
     let name = parcel.name();
-    print(&if args.json {
-        format!(
-            "{}\n",
+    if args.json {
+        outln!(
+            "{}",
             json!({"event": "accepted", "id": id, "pid": pid, "name": name, "bytes": parcel.bytes()})
-        )
+        );
     } else {
-        format!(
+        outln!(
             "transfer {id}: {name} ({}); process {pid} sends it\n\
-             valecast qc status {id} shows how far it is, kill {pid} pauses it\n",
+             valecast qc status {id} shows how far it is, kill {pid} pauses it",
             HumanBytes(parcel.bytes())
-        )
-    });
+        );
+    }
     Ok(0)
 }
 

@@ -1,14 +1,12 @@
 //! `valecast qc serve`: the controller in the foreground.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
 use sd_notify::NotifyState;
-use tracing_subscriber::EnvFilter;
 use valecast_config::{ConfigErrors, NamesInTe, Te};
 use valecast_qc_dataplane::controller::core::{Settings, scheme};
 use valecast_qc_dataplane::controller::shell::{self, Options, Tls};
@@ -97,7 +95,7 @@ pub fn run(args: &ServeArgs) -> ExitCode {
     let options = match Te::load(&args.file, NAMES).and_then(options) {
         Ok(options) => options,
         Err(mistakes) => {
-            eprintln!("{mistakes}");
+            errln!("{mistakes}");
             return ExitCode::from(2);
         }
     };
@@ -105,16 +103,16 @@ pub fn run(args: &ServeArgs) -> ExitCode {
         if let Some(tls) = &options.tls
             && let Err(e) = shell::tls::server(&tls.ca, &tls.cert, &tls.key)
         {
-            eprintln!("valecast: {e}");
+            errln!("valecast: {e}");
             return ExitCode::from(2);
         }
-        println!("{}: ok", args.file.display());
+        outln!("{}: ok", args.file.display());
         return ExitCode::SUCCESS;
     }
     match serve(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("valecast: {why}");
+            errln!("valecast: {why}");
             ExitCode::FAILURE
         }
     }
@@ -127,9 +125,7 @@ fn serve(options: Options) -> Result<(), String> {
         signals.add(signal);
     }
     signals.thread_block().map_err(|e| format!("cannot block signals: {e}"))?;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    crate::print::start_log();
     let (socket, state) = (options.socket.clone(), options.state_dir.clone());
     let running = shell::serve(options).map_err(|e| e.to_string())?;
     if running.torn > 0 {

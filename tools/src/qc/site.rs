@@ -11,8 +11,6 @@ use serde_json::json;
 use valecast_qc_dataplane::endpoint::local::{LocalSite, sites_in};
 use valecast_qc_dataplane::site::socket as socket_of;
 
-use crate::ctl::print;
-
 /// Exit status of who was interrupted, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 
@@ -78,9 +76,9 @@ impl Failed {
     /// Says it, and as JSON if that is wanted.
     fn exit(&self, json: bool) -> ExitCode {
         if json {
-            print(&format!("{}\n", json!({"event": "error", "error": self.said})));
+            outln!("{}", json!({"event": "error", "error": self.said}));
         }
-        eprintln!("valecast: {}", self.said);
+        errln!("valecast: {}", self.said);
         ExitCode::from(self.code)
     }
 }

@@ -16,7 +16,6 @@ use valecast_qc_dataplane::read;
 use valecast_qc_dataplane::topology::Topology;
 
 use super::plot;
-use crate::ctl::print;
 use crate::ctl::show::table;
 
 pub const HELP: &str = "\
@@ -104,15 +103,15 @@ impl Solved {
 pub fn run(args: &SolveArgs) -> ExitCode {
     match solve(args) {
         Ok(text) => {
-            print(&text);
+            out!("{text}");
             ExitCode::SUCCESS
         }
         Err(Failure::Wrong(why)) => {
-            eprintln!("valecast qc solve: {why}");
+            errln!("valecast qc solve: {why}");
             ExitCode::from(2)
         }
         Err(Failure::Refused(why)) => {
-            eprintln!("valecast qc solve: {why}");
+            errln!("valecast qc solve: {why}");
             ExitCode::FAILURE
         }
     }

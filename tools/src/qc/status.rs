@@ -42,7 +42,7 @@ pub fn run(args: &StatusArgs) -> ExitCode {
     match args.at.client().and_then(|client| show(args, &client)) {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("valecast: {e}");
+            errln!("valecast: {e}");
             e.code()
         }
     }
@@ -52,7 +52,7 @@ fn show(args: &StatusArgs, client: &Client) -> Result<ExitCode, Failure> {
     if let Some(id) = args.id {
         let t: TransferStatus = client.ask("GET", &format!("/v1/transfers/{id}"), None)?;
         match args.json {
-            true => println!("{}", json!(t)),
+            true => outln!("{}", json!(t)),
             false => transfer(&t),
         }
         return Ok(ExitCode::SUCCESS);
@@ -64,14 +64,14 @@ fn show(args: &StatusArgs, client: &Client) -> Result<ExitCode, Failure> {
     };
     let well = overview.as_ref().is_none_or(|o| o.wrong.is_empty());
     if args.json {
-        println!("{}", json!({ "overview": overview, "transfers": transfers }));
+        outln!("{}", json!({ "overview": overview, "transfers": transfers }));
     } else {
         if let Some(o) = &overview {
             sites(o);
         }
         list(&transfers, args.all);
         for wrong in overview.iter().flat_map(|o| &o.wrong) {
-            println!("! {wrong}");
+            outln!("! {wrong}");
         }
     }
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -115,20 +115,20 @@ fn sites(o: &Overview) {
         let receives = if s.receives { "yes" } else { "no" };
         t.add_row([s.name.as_str(), &s.state, receives, &s.trees.to_string(), &groups, plan]);
     }
-    println!("{t}\n");
+    outln!("{t}\n");
     let mut t = table(&["LINK", "PORT", "STATE", "CAPACITY", "PLANNED", "USED", ""], &[3, 4, 5, 6]);
     for l in &o.links {
         let (name, state) = (format!("{} -> {}", l.from, l.to), if l.up { "up" } else { "down" });
         let (capacity, planned, used) = (rate(l.capacity), rate(l.planned), rate(l.used));
         t.add_row([name.as_str(), &l.port, state, &capacity, &planned, &used, &percent(l.used, l.capacity)]);
     }
-    println!("{t}\n");
+    outln!("{t}\n");
 }
 
 fn list(transfers: &[TransferStatus], all: bool) {
     let shown: Vec<_> = transfers.iter().filter(|t| all || !t.state.is_over()).collect();
     if shown.is_empty() {
-        println!("no transfers under way; {} over (--all shows them)", transfers.len());
+        outln!("no transfers under way; {} over (--all shows them)", transfers.len());
         return;
     }
     let mut t = table(
@@ -150,11 +150,11 @@ fn list(transfers: &[TransferStatus], all: bool) {
             x.trees.len().to_string(),
         ]);
     }
-    println!("{t}");
+    outln!("{t}");
 }
 
 fn transfer(t: &TransferStatus) {
-    println!(
+    outln!(
         "transfer {}: {}, {} bytes from {}, {} ({})",
         t.id,
         t.name,
@@ -164,10 +164,10 @@ fn transfer(t: &TransferStatus) {
         t.scheme
     );
     if let Some(why) = &t.why {
-        println!("  {why}");
+        outln!("  {why}");
     }
     if let Some(path) = &t.path {
-        println!("  to be sent from {path}");
+        outln!("  to be sent from {path}");
     }
     let mut list = table(&["RECEIVER", "STATE", "HAS", "RATE", "SECONDS", ""], &[2, 3, 4]);
     for r in &t.receivers {
@@ -184,10 +184,10 @@ fn transfer(t: &TransferStatus) {
         let (has, rate) = (percent(r.have, t.bytes), rate(r.rate.saturating_mul(8)));
         list.add_row([r.site.as_str(), state, &has, &rate, &seconds, why]);
     }
-    println!("{list}");
+    outln!("{list}");
     for tree in &t.trees {
         let links: Vec<String> = tree.links.iter().map(|(a, b)| format!("{a}-{b}")).collect();
-        println!(
+        outln!(
             "tree {} to {} at {}: {}",
             tree.tree,
             tree.receivers.join(", "),

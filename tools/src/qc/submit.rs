@@ -65,7 +65,7 @@ pub struct CancelArgs {
 pub fn run(args: &SubmitArgs) -> ExitCode {
     let name = args.name.clone().or_else(|| Some(args.path.file_name()?.to_string_lossy().into_owned()));
     let Some(name) = name else {
-        eprintln!("valecast: {} has no name: add --name", args.path.display());
+        errln!("valecast: {} has no name: add --name", args.path.display());
         return ExitCode::from(2);
     };
     let new = NewTransfer {
@@ -82,13 +82,13 @@ pub fn run(args: &SubmitArgs) -> ExitCode {
     match asked {
         Ok(created) => {
             match args.json {
-                true => println!("{}", json!(created)),
-                false => println!("{}", created.id),
+                true => outln!("{}", json!(created)),
+                false => outln!("{}", created.id),
             }
             ExitCode::SUCCESS
         }
         Err(e) => {
-            eprintln!("valecast: {e}");
+            errln!("valecast: {e}");
             e.code()
         }
     }
@@ -100,13 +100,13 @@ pub fn cancel(args: &CancelArgs) -> ExitCode {
     match args.at.client().and_then(|c| c.ask::<TransferStatus>("DELETE", &path, None)) {
         Ok(status) => {
             match args.json {
-                true => println!("{}", json!(status)),
-                false => println!("transfer {} is cancelled", args.id),
+                true => outln!("{}", json!(status)),
+                false => outln!("transfer {} is cancelled", args.id),
             }
             ExitCode::SUCCESS
         }
         Err(e) => {
-            eprintln!("valecast: {e}");
+            errln!("valecast: {e}");
             e.code()
         }
     }

@@ -13,8 +13,6 @@ use valecast_qc_dataplane::read::instance::{Instance, instances};
 use valecast_qc_dataplane::read::text;
 use valecast_qc_dataplane::tree::{NoTree, Steiner, Tree, TreeAlgorithm};
 
-use crate::ctl::print;
-
 pub const HELP: &str = "\
 Algorithms:
   gflac     GreedyFLAC, what QuickCast uses
@@ -177,7 +175,7 @@ pub fn run(args: &TreeArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("valecast qc tree: {error}");
+            errln!("valecast qc tree: {error}");
             ExitCode::from(2)
         }
     }
@@ -201,7 +199,7 @@ fn trees(args: &TreeArgs) -> Result<bool, String> {
                     continue;
                 }
                 Err(why) => {
-                    eprintln!("valecast qc tree: {}: {}: {why}", file.display(), instance.name);
+                    errln!("valecast qc tree: {}: {}: {why}", file.display(), instance.name);
                     well = false;
                     continue;
                 }
@@ -215,16 +213,16 @@ fn trees(args: &TreeArgs) -> Result<bool, String> {
             match (args.check, args.json) {
                 (true, _) => {}
                 (false, true) => all.push(one(&instance, &tree, took)),
-                (false, false) => print(&line(&instance, &tree)),
+                (false, false) => out!("{}", line(&instance, &tree)),
             }
         }
     }
     check.micros_per_instance = micros / check.instances.max(1) as f64;
     check.mean_gap = check.mean_gap.map(|sum| sum / check.known_optima.max(1) as f64);
     match (args.check, args.json) {
-        (true, true) => print(&format!("{:#}\n", json!(check))),
-        (true, false) => print(&check.text()),
-        (false, true) => print(&format!("{:#}\n", Value::Array(all))),
+        (true, true) => outln!("{:#}", json!(check)),
+        (true, false) => out!("{}", check.text()),
+        (false, true) => outln!("{:#}", Value::Array(all)),
         (false, false) => {}
     }
     Ok(well)

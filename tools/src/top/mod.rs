@@ -10,7 +10,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use valecast_config::units::parse_duration;
 use valecast_switch::switch::show::StatsView;
 
-use crate::ctl::{At, Client, Failure, print};
+use crate::ctl::{At, Client, Failure};
 
 mod rates;
 mod screen;
@@ -58,7 +58,7 @@ pub fn run(args: &TopArgs) -> ExitCode {
     match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("valecast top: {failure}");
+            errln!("valecast top: {failure}");
             failure.code()
         }
     }
@@ -81,7 +81,7 @@ impl Reading {
 
 fn once(client: &Client, first: &Reading, interval: Duration) -> Result<(), Failure> {
     std::thread::sleep(interval);
-    print(&look(client)?.since(first).to_string());
+    out!("{}", look(client)?.since(first));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use crate::ctl::client::{At, Failure};
-use crate::ctl::{print, show};
+use crate::ctl::show;
 
 mod find;
 mod monitor;
@@ -67,11 +67,11 @@ pub enum Monitor {
 pub fn run(args: &VmArgs) -> ExitCode {
     match text(args) {
         Ok(text) => {
-            print(&text);
+            out!("{text}");
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            eprintln!("valecast vm-args: {failure}");
+            errln!("valecast vm-args: {failure}");
             failure.code()
         }
     }

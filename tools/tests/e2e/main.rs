@@ -18,6 +18,7 @@ mod vxlan;
 mod xdp;
 
 mod examples;
+mod output;
 mod tools;
 
 mod guests_e1000;

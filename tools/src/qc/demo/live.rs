@@ -56,7 +56,7 @@ pub fn over_sites(
         dashboard: args.page,
     })?;
     if let Some(page) = controller.dashboard {
-        eprintln!("the controller's page: http://{page}/");
+        errln!("the controller's page: http://{page}/");
     }
     let sites = Sites::start(daemon)?;
     let stop = Arc::new(AtomicBool::new(false));

@@ -100,12 +100,12 @@ pub fn run(args: &DemoArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(Failure::Usage(why)) => {
-            eprintln!("valecast qc demo: {why}");
+            errln!("valecast qc demo: {why}");
             ExitCode::from(2)
         }
         Err(Failure::Stopped) => ExitCode::from(INTERRUPTED),
         Err(Failure::Other(why)) => {
-            eprintln!("valecast qc demo: {why}");
+            errln!("valecast qc demo: {why}");
             ExitCode::FAILURE
         }
     }
@@ -114,13 +114,12 @@ pub fn run(args: &DemoArgs) -> ExitCode {
 fn demo(args: &DemoArgs, dir: &Path) -> Result<bool, Failure> {
     let plan = plan(args)?;
     if args.wan_config {
-        print!("{}", plan.network.wan());
+        out!("{}", plan.network.wan());
         return Ok(true);
     }
     let quiet = args.json || !std::io::stderr().is_terminal();
     if std::env::var_os("RUST_LOG").is_some() {
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        crate::print::start_log();
     }
     // Before there are threads.
     let stop = told_to_stop().map_err(|e| Failure::Other(e.said))?;

@@ -39,11 +39,11 @@ pub fn show(args: &DemoArgs, plan: &Plan, dir: &Path, status: &TransferStatus, c
             "receivers": receivers.collect::<Vec<_>>(), "mean_seconds": mean, "bytes_on_links": bytes,
             "links": links.collect::<Vec<_>>(), "state": status.state, "why": status.why,
         });
-        println!("{out:#}");
+        outln!("{out:#}");
         return all;
     }
     let fastest = plan.network.links.values().max().copied().unwrap_or(0);
-    println!(
+    outln!(
         "{} over {}, its fastest link at {} ({:.0} times slower than it is), scheme {}",
         DecimalBytes(plan.bytes),
         plan.network.name,
@@ -60,8 +60,8 @@ pub fn show(args: &DemoArgs, plan: &Plan, dir: &Path, status: &TransferStatus, c
                 r.why.as_deref().or(status.why.as_deref()).unwrap_or("no reason given")
             ),
         };
-        println!("  {:12} {what}", r.site);
+        outln!("  {:12} {what}", r.site);
     }
-    println!("  mean         {mean:8.2} s; {} on links", DecimalBytes(bytes));
+    outln!("  mean         {mean:8.2} s; {} on links", DecimalBytes(bytes));
     all
 }

@@ -9,7 +9,6 @@ use valecast_qc_dataplane::control::{ReceiverState, TransferState, TransferStatu
 use valecast_qc_dataplane::endpoint::send::job::JobView;
 use valecast_qc_dataplane::endpoint::send::parcel::Parcel;
 
-use crate::ctl::print;
 use crate::qc::bars::{Bars, Line};
 use crate::qc::site::INTERRUPTED;
 
@@ -56,7 +55,7 @@ impl Screen {
 
     fn event(&self, value: &Value) {
         if self.json {
-            print(&format!("{value}\n"));
+            outln!("{value}");
         }
     }
 
@@ -86,7 +85,7 @@ impl Screen {
         if self.trouble.as_deref() != view.trouble {
             self.trouble = view.trouble.map(str::to_owned);
             if let Some(why) = self.trouble.as_ref().filter(|_| !self.bars.is_shown() && !self.json) {
-                eprintln!("valecast: {why}; trying again");
+                errln!("valecast: {why}; trying again");
             }
         }
         let total = status.bytes;
@@ -129,7 +128,7 @@ impl Screen {
     pub(super) fn paused(&self, id: u64, path: &Path) {
         self.event(&json!({"event": "end", "id": id, "state": "paused", "exit": INTERRUPTED}));
         if !self.json {
-            eprintln!("paused; go on with: valecast qc send {} --resume {id} --wait", path.display());
+            errln!("paused; go on with: valecast qc send {} --resume {id} --wait", path.display());
         }
     }
 
@@ -149,13 +148,13 @@ impl Screen {
             return exit;
         }
         let verified = status.receivers.iter().filter(|r| r.state == ReceiverState::Verified).count();
-        print(&format!("{verified} of {} receivers have it, after {seconds:.1} s\n", status.receivers.len()));
+        outln!("{verified} of {} receivers have it, after {seconds:.1} s", status.receivers.len());
         for r in status.receivers.iter().filter(|r| r.state != ReceiverState::Verified) {
             let why = r.why.as_ref().map(|w| format!(": {w}")).unwrap_or_default();
-            eprintln!("valecast: {} does not have it: {}{why}", r.site, word(&r.state));
+            errln!("valecast: {} does not have it: {}{why}", r.site, word(&r.state));
         }
         if let Some(why) = status.why.as_ref().filter(|_| exit != 0) {
-            eprintln!("valecast: transfer {}: {why}", status.id);
+            errln!("valecast: transfer {}: {why}", status.id);
         }
         exit
     }

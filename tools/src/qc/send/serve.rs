@@ -17,7 +17,6 @@ use valecast_qc_dataplane::endpoint::send::parcel::Parcel;
 
 use super::SendArgs;
 use super::screen::word;
-use crate::ctl::print;
 use crate::qc::site::{Failed, INTERRUPTED};
 
 /// How often it looks for work.
@@ -54,7 +53,7 @@ pub fn serve(args: &SendArgs, site: &LocalSite, root: &Path, stop: &Arc<AtomicBo
             Err(e) => {
                 let said = e.to_string();
                 if trouble.as_ref() != Some(&said) {
-                    eprintln!("valecast: {said}; trying again");
+                    errln!("valecast: {said}; trying again");
                     trouble = Some(said);
                 }
             }
@@ -87,11 +86,11 @@ fn one(
 ) {
     let id = status.id;
     let tell = |event: &str, why: Option<String>| {
-        print(&if args.json {
-            format!("{}\n", json!({"event": event, "id": id, "path": path, "why": why}))
+        if args.json {
+            outln!("{}", json!({"event": event, "id": id, "path": path, "why": why}));
         } else {
-            format!("transfer {id}: {path}: {event}{}\n", why.map(|w| format!(": {w}")).unwrap_or_default())
-        });
+            outln!("transfer {id}: {path}: {event}{}", why.map(|w| format!(": {w}")).unwrap_or_default());
+        }
     };
     let parcel =
         below(root, path).and_then(|real| Parcel::open(&real, args.cut()).map_err(|e| e.to_string()));
@@ -137,7 +136,7 @@ fn refuse(site: &LocalSite, id: u64, why: String) {
         },
     );
     if let Err(e) = said {
-        eprintln!("valecast: transfer {id}: {e}");
+        errln!("valecast: transfer {id}: {e}");
     }
 }
 

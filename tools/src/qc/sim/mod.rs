@@ -90,7 +90,7 @@ pub fn run(args: &SimArgs) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("valecast qc sim: {error}");
+            errln!("valecast qc sim: {error}");
             ExitCode::FAILURE
         }
     }

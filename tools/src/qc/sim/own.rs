@@ -88,9 +88,9 @@ pub fn run(args: &SimArgs) -> Result<(), String> {
             "topology": topology, "nodes": graph.nodes(), "links": graph.links().len(), "traffic": name,
             "lambda": args.lambda, "seeds": runner.seeds.len(), "algorithms": algorithms,
         });
-        println!("{what:#}");
+        outln!("{what:#}");
     } else {
-        print!("{}", text(&names, &runs));
+        out!("{}", text(&names, &runs));
     }
     Ok(())
 }

@@ -118,9 +118,9 @@ pub fn run(experiment: Experiment, args: &SimArgs) -> Result<(), String> {
         }
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&sections).map_err(|e| e.to_string())?);
+        outln!("{}", serde_json::to_string_pretty(&sections).map_err(|e| e.to_string())?);
     } else {
-        sections.iter().for_each(|s| println!("{}", s.terminal()));
+        sections.iter().for_each(|s| outln!("{}", s.terminal()));
     }
     Ok(())
 }
