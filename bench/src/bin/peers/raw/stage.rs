@@ -281,7 +281,6 @@ impl Wire for RawWire {
         }
         let slot = self.tx.slot(0);
         self.tx.buffer(0)[STAMP_AT..STAMP_AT + 8].copy_from_slice(&stamp.to_le_bytes());
-        self.stamped.clean(slot, 1, MASK, |_| {});
         self.stamped.note(slot);
         self.tx.set(0, u64::from(self.lens[slot as usize]));
         self.tx.publish(1);

@@ -128,14 +128,13 @@ impl Wire for MemifWire {
     }
 
     fn send_stamp(&mut self, stamp: u64) -> bool {
-        if self.link.rings.room() == 0 {
+        if self.link.rings.room_for(1) == 0 {
             return false;
         }
         let slot = self.link.rings.slot(0);
         self.write(0);
         self.link.rings.patch(slot, STAMP_AT, &stamp.to_le_bytes());
         if self.link.rings.keeps() {
-            self.stamped.clean(slot, 1, self.link.rings.mask(), |_| {});
             self.stamped.note(slot);
         }
         self.link.rings.publish(1);

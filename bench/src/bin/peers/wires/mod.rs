@@ -90,30 +90,37 @@ pub fn retry<T, E: std::fmt::Display>(
 /// Slots whose prepared frame carries a stamp that must go before the slot is used for an ordinary frame.
 #[derive(Debug, Default)]
 pub struct Stamped {
-    slots: Vec<u32>,
+    /// By slot: a list would grow to a ring's length where nothing but stamps is sent, and be gone through for each.
+    slots: Vec<bool>,
+    count: usize,
 }
 
 impl Stamped {
     /// This slot carries one now.
     pub fn note(&mut self, slot: u32) {
-        self.slots.push(slot);
+        let slot = slot as usize;
+        if self.slots.len() <= slot {
+            self.slots.resize(slot + 1, false);
+        }
+        self.count += usize::from(!self.slots[slot]);
+        self.slots[slot] = true;
     }
 
     /// Whether there are stamped ones.
     #[inline(always)]
     pub fn any(&self) -> bool {
-        !self.slots.is_empty()
+        self.count > 0
     }
 
     /// Calls `clear` for the stamped ones among the `n` slots from `first` on, of a ring of `mask + 1`.
     pub fn clean(&mut self, first: u32, n: u32, mask: u32, mut clear: impl FnMut(u32)) {
-        self.slots.retain(|slot| {
-            let hit = slot.wrapping_sub(first) & mask < n;
-            if hit {
-                clear(*slot);
+        for i in 0..n {
+            let slot = first.wrapping_add(i) & mask;
+            if self.slots.get_mut(slot as usize).is_some_and(std::mem::take) {
+                self.count -= 1;
+                clear(slot);
             }
-            !hit
-        });
+        }
     }
 }
 
@@ -129,7 +136,11 @@ mod tests {
         s.clean(1022, 3, 1023, |i| seen.push(i));
         s.clean(1022, 3, 1023, |i| seen.push(i));
         assert_eq!(seen, [1023, 0]);
-        assert_eq!(s.slots, [5]);
+        assert!(s.any());
+        s.note(5);
+        s.clean(5, 1, 1023, |i| seen.push(i));
+        assert_eq!(seen, [1023, 0, 5]);
+        assert!(!s.any());
     }
 
     #[test]

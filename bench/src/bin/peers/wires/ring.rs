@@ -114,12 +114,11 @@ impl Wire for RingWire {
     }
 
     fn send_stamp(&mut self, stamp: u64) -> bool {
-        if self.tx.room() == 0 {
+        if self.tx.room_for(1) == 0 {
             return false;
         }
         let slot = self.tx.slot_number(0);
         self.tx.buffer(0)[STAMP_AT..STAMP_AT + 8].copy_from_slice(&stamp.to_le_bytes());
-        self.stamped.clean(slot, 1, self.tx.slots() - 1, |_| {});
         self.stamped.note(slot);
         self.tx.set(0, usize::from(self.lens[slot as usize]), SlotFlags::empty());
         self.tx.advance(1);
