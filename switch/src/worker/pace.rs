@@ -4,7 +4,7 @@
 //! A worker that keeps up with such a client finds a frame or two in each turn, and for each of them the ring's indices, the
 //! descriptor and what is told of it go from core to core and back. If it looks away for a moment, they go once for
 //! all that came meanwhile. Whoever sends a frame and waits for what comes of it leaves many turns empty in between, and is
-//! served at once.
+//! served at once; so is a client that hands over few in that moment, as it is not the worker that keeps it from more.
 
 use crate::clock::now_ns;
 
@@ -18,6 +18,10 @@ const FEW: usize = 4;
 const STREAK: u32 = 16;
 /// Empty turns, one after the other, that end the row.
 const GAP: u32 = 3;
+/// Frames that must have gathered when it looks again, at least.
+const WORTH: usize = 12;
+/// Turns in which it does not look away, if they had not.
+const REST: u32 = 1024;
 
 /// Looks away for a moment. The time after it.
 pub(super) fn pause() -> u64 {
@@ -38,6 +42,9 @@ pub(super) fn pause() -> u64 {
 pub(super) struct Pace {
     streak: u32,
     empty: u32,
+    /// It looked away before this turn.
+    away: bool,
+    rest: u32,
     /// A source in this turn that is no client's ring, or gave few because it may give no more at once.
     other: bool,
 }
@@ -54,6 +61,14 @@ impl Pace {
     #[inline]
     pub fn turn(&mut self, frames: usize) -> bool {
         let other = std::mem::take(&mut self.other);
+        if std::mem::take(&mut self.away) && frames < WORTH {
+            self.rest = REST;
+        }
+        if self.rest > 0 {
+            self.rest -= 1;
+            self.streak = 0;
+            return false;
+        }
         if frames == 0 {
             self.empty += 1;
             if self.empty >= GAP {
@@ -68,7 +83,8 @@ impl Pace {
         }
         // What gathered in a pause belongs to the same row.
         self.streak = self.streak.saturating_add(1);
-        frames <= FEW && self.streak > STREAK
+        self.away = frames <= FEW && self.streak > STREAK;
+        self.away
     }
 }
 
@@ -84,12 +100,27 @@ mod tests {
     fn a_row_of_few_frames_gathers() {
         let mut p = Pace::default();
         assert_eq!(turns(&mut p, STREAK, 1), 0);
-        assert_eq!(turns(&mut p, 10, FEW), 10);
-        // What gathered is served at once, also if that is a full burst, and the row goes on.
-        p.served(32, 32, true);
-        assert_eq!(turns(&mut p, 10, 32), 0);
-        assert_eq!(turns(&mut p, GAP - 1, 0), 0);
-        assert_eq!(turns(&mut p, 3, 2), 3);
+        for _ in 0..10 {
+            assert_eq!(turns(&mut p, 1, FEW), 1);
+            // What gathered is served at once, also if that is a full burst, and the row goes on.
+            p.served(32, 32, true);
+            assert_eq!(turns(&mut p, 1, WORTH), 0);
+            assert_eq!(turns(&mut p, 9, 32), 0);
+            assert_eq!(turns(&mut p, GAP - 1, 0), 0);
+        }
+    }
+
+    #[test]
+    fn a_stream_that_gathers_few_is_left_alone() {
+        for gathered in [0, 1, FEW, WORTH - 1] {
+            let mut p = Pace::default();
+            assert_eq!(turns(&mut p, STREAK, 1), 0);
+            for _ in 0..3 {
+                assert_eq!(turns(&mut p, 1, 1), 1);
+                assert_eq!(turns(&mut p, 1, gathered), 0);
+                assert_eq!(turns(&mut p, REST - 1 + STREAK, 1), 0);
+            }
+        }
     }
 
     #[test]
@@ -110,12 +141,14 @@ mod tests {
                 assert!(!p.turn(frames + 1));
             }
         }
+        // One that has nothing is no reason.
         let mut p = Pace::default();
-        let paused = (0..1000).filter(|_| {
+        let mut turn = |frames| {
             p.served(0, 32, false);
-            p.served(1, 32, true);
-            p.turn(1)
-        });
+            p.served(frames, 32, true);
+            p.turn(frames)
+        };
+        let paused = (0..1000).filter(|_| turn(1) && !turn(WORTH));
         assert_eq!(paused.count(), 1000 - STREAK as usize);
     }
 }
