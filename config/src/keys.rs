@@ -144,6 +144,7 @@ section! { RING "[[switch.port]]" kind "ring" "Shared-memory rings of a client p
     "rx_rings": "1..=16" = "1", "Rings from the switch to the client.";
     "slots": "power of two, 16..=32768" = "1024", "Slots in each ring.";
     "buf_size": "size, 64B to 64KiB" = "2048", "Size of each buffer.";
+    "hugepages": "\"try\" or \"off\"" = "\"try\"", "Have its memory lie in huge pages, where it fills whole ones and the kernel has some to give.";
     "memory_limit": "size, from 64KiB" = "none", "Memory this port may take; none: what the switch allows.";
     "allow_users": "array of names or numbers" = "[]", "Users who may open the port; this and `allow_groups` empty: whoever may open the socket.";
     "allow_groups": "array of names or numbers" = "[]", "Groups whose members may open the port.";

@@ -53,8 +53,8 @@ pub use diff::{Action, ConfigAction, DiffError, diff, diff_config};
 pub use keys::{Key, SECTIONS, Section};
 pub use mac::Mac;
 pub use port::{
-    E1000Port, Faults, IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind,
-    RateLimit, RingPort, TapPort, Timing, VhostUserPort, Vlan, VxlanPort, XdpMode, XdpPort,
+    E1000Port, Faults, HugePages, IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port,
+    PortKind, RateLimit, RingPort, TapPort, Timing, VhostUserPort, Vlan, VxlanPort, XdpMode, XdpPort,
 };
 pub use qc::{Controller, Keys, QC_PREFIX, Qc, Site, SiteLink};
 pub use read::{parse_group, parse_meter, parse_mirror, parse_port, parse_static, parse_switch};

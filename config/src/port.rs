@@ -225,6 +225,8 @@ pub struct RingPort {
     pub slots: u32,
     /// Bytes in each buffer, 64 to 65536. Default 2048.
     pub buf_size: u32,
+    /// Whether its memory is to lie in huge pages. Default try.
+    pub hugepages: HugePages,
     /// Memory this port may take, in bytes. Default: what the switch allows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<u64>,
@@ -235,6 +237,26 @@ pub struct RingPort {
     /// Groups, by name or number, whose members may open the port.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow_groups: Vec<String>,
+}
+
+/// Whether memory is to lie in huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HugePages {
+    /// As far as the kernel has some to give.
+    Try,
+    /// No.
+    Off,
+}
+
+impl HugePages {
+    /// The word for it in TOML and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Try => "try",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// Keys of `kind = "tap"`.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use valecast_config::{
-    Config, Controller, Direction, Group, Mac, Meter, MeterMode, Overflow, PatchPort, Port, PortKind, Site,
-    SiteLink, Switch, Timing, Vlan, XdpMode, default_burst, group_from_json, meter_from_json, parse_group,
-    parse_meter, parse_port, port_from_json,
+    Config, Controller, Direction, Group, HugePages, Mac, Meter, MeterMode, Overflow, PatchPort, Port,
+    PortKind, Site, SiteLink, Switch, Timing, Vlan, XdpMode, default_burst, group_from_json, meter_from_json,
+    parse_group, parse_meter, parse_port, port_from_json,
 };
 
 fn good() -> Config {
@@ -35,6 +35,7 @@ fn every_key_arrives() {
     assert_eq!((limit.rate, limit.burst, limit.mode), (500_000_000, 625_000, MeterMode::Police));
     let PortKind::Ring(ring) = &a.kind else { panic!("ring") };
     assert_eq!((ring.tx_rings, ring.rx_rings, ring.slots, ring.buf_size), (2, 1, 2048, 2048));
+    assert_eq!((ring.hugepages, ring.hugepages.name()), (HugePages::Off, "off"));
     assert_eq!(ring.allow_users, ["alice", "1000"]);
 
     assert_eq!(t.vlan, Vlan::Trunk { allowed: Some(vec![10, 20, 30]), native: 10 });

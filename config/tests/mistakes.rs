@@ -201,6 +201,8 @@ fn keys_of_kinds() {
     };
     kind("ring", "rngs = 2", (6, 1), "unknown key `rngs`", "did you mean `tx_rings`?");
     kind("ring", "slots = 1000", (6, 9), "`slots` is no power of two: 1000", "the nearest are 512 and 1024");
+    let pages = "expected \"try\" or \"off\"";
+    kind("ring", "hugepages = \"on\"", (6, 13), "`hugepages` cannot be \"on\"", pages);
     kind(
         "ring",
         "allow_users = [-1]",

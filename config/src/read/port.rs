@@ -11,8 +11,9 @@ use super::config::{LEAST_MEMORY, MOST_MEMORY};
 use super::tables::{BURST, MODES};
 use crate::keys::{FAULTS, KINDS};
 use crate::port::{
-    E1000Port, Faults, IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port, PortKind,
-    RateLimit, RingPort, TapPort, Timing, VXLAN_UDP, VhostUserPort, Vlan, VxlanPort, XdpMode, XdpPort,
+    E1000Port, Faults, HugePages, IfAddr, NetmapPort, Overflow, PacketPort, PatchPort, PcapPort, Port,
+    PortKind, RateLimit, RingPort, TapPort, Timing, VXLAN_UDP, VhostUserPort, Vlan, VxlanPort, XdpMode,
+    XdpPort,
 };
 use crate::reader::Reader;
 use crate::units::{format_size, parse_duration};
@@ -178,11 +179,13 @@ fn faults(at: At<'_>) -> Option<Faults> {
 }
 
 fn ring(r: &Reader<'_>) -> RingPort {
+    let pages = [HugePages::Try, HugePages::Off].map(|h| (h.name(), h));
     RingPort {
         tx_rings: r.or("tx_rings", 1, int(1..=16)),
         rx_rings: r.or("rx_rings", 1, int(1..=16)),
         slots: r.or("slots", 1024, slots(16)),
         buf_size: r.or("buf_size", 2048, |at| size(64..=65536)(at).and_then(|n| u32::try_from(n).ok())),
+        hugepages: r.or("hugepages", HugePages::Try, word(&pages)),
         memory_limit: r.get("memory_limit", size(LEAST_MEMORY..=MOST_MEMORY)),
         allow_users: r.or("allow_users", Vec::new(), list(account)),
         allow_groups: r.or("allow_groups", Vec::new(), list(account)),

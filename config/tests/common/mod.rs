@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use std::time::Duration;
 use valecast_config::{
-    Bucket, Direction, Faults, Group, IfAddr, Mac, Meter, MeterMode, Mirror, Overflow, PacketPort, PcapPort,
-    Port, PortKind, RateLimit, RingPort, SocketAccess, StaticEntry, Switch, TapPort, Timing, Vlan, VxlanPort,
-    XdpMode, XdpPort,
+    Bucket, Direction, Faults, Group, HugePages, IfAddr, Mac, Meter, MeterMode, Mirror, Overflow, PacketPort,
+    PcapPort, Port, PortKind, RateLimit, RingPort, SocketAccess, StaticEntry, Switch, TapPort, Timing, Vlan,
+    VxlanPort, XdpMode, XdpPort,
 };
 
 /// Few names, so that two switches share many.
@@ -58,6 +58,7 @@ fn kind() -> impl Strategy<Value = PortKind> {
             rx_rings: 17 - rings,
             slots: 1 << slots,
             buf_size,
+            hugepages: if rings % 2 == 0 { HugePages::Try } else { HugePages::Off },
             memory_limit,
             allow_users: names.clone(),
             allow_groups: names,

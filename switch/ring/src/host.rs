@@ -8,7 +8,7 @@ use crate::doorbell::{Call, Caller, Kick, bell};
 use crate::layout::Layout;
 use crate::ledger::Ledger;
 use crate::notify::{self, Pairing};
-use crate::region::{Region, RegionError, RingView};
+use crate::region::{HugePages, Region, RegionError, RingView};
 
 mod slots;
 mod writer;
@@ -262,6 +262,11 @@ impl RxQueue {
         self.view.max_len as usize
     }
 
+    /// Bytes of the port's memory that lie in huge pages.
+    pub fn huge(&self) -> usize {
+        self._region.huge()
+    }
+
     /// Slots that the client has not read yet.
     pub fn unread(&self) -> u64 {
         self.note_head();
@@ -297,9 +302,16 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// Makes the memory and doorbells of port `name`. `exclusive`: one worker alone delivers into it.
+    /// Makes the memory, in huge pages if there are some, and the doorbells of port `name`. `exclusive`: one worker alone
+    /// delivers into it.
     pub fn new(layout: Layout, name: &str, exclusive: bool) -> Result<Self, EndpointError> {
-        let region = Arc::new(Region::create(layout, name)?);
+        Self::over(Region::create(layout, name, HugePages::Try)?, exclusive)
+    }
+
+    /// The same over memory that has been made.
+    pub fn over(region: Region, exclusive: bool) -> Result<Self, EndpointError> {
+        let layout = *region.layout();
+        let region = Arc::new(region);
         let p = layout.params();
         let resets = Arc::new(AtomicU64::new(0));
         let (mut tx, mut rx, mut bells) = (Vec::new(), Vec::new(), Vec::new());

@@ -6,6 +6,7 @@
 //! - [`attach`]: the handshake that hands a client its region and doorbells (Unix `SOCK_SEQPACKET`).
 //! - [`abi`]: the layout both sides share: `netmap_if`, `netmap_ring`, `netmap_slot`, CSB entries.
 //! - [`layout`]: where each of these lies inside one region, from validated [`layout::RingParams`].
+//! - `mapping`: where a process has it, huge pages included.
 //! - [`region`]: the sealed memfd and the only code that touches shared memory, by [`moves`].
 //! - [`host`]: the switch's side of the rings; trusts nothing that a client can write.
 //! - [`ledger`]: how several workers share one destination ring: claim, reserve, copy, commit, publish.
@@ -23,6 +24,7 @@ pub mod doorbell;
 pub mod host;
 pub mod layout;
 pub mod ledger;
+mod mapping;
 pub mod moves;
 pub mod netmap;
 pub mod notify;

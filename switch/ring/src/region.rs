@@ -14,12 +14,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use crate::abi::{CsbAtok, CsbKtoa, FIRST_BUF, IfHeader, NI_PRIV_MEM, RingHeader, SlotFlags};
 use crate::layout::{Layout, SLOTS_PER_LINE};
+use crate::mapping::Mapping;
 use crate::moves::{prefetch, prefetch_write};
 
 /// How many descriptors ahead are asked for.
@@ -45,26 +45,45 @@ pub enum RegionError {
     Untrusted(&'static str),
 }
 
+/// Whether a region is to lie in huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum HugePages {
+    /// Where the kernel gives some, as far as it fills whole ones: no memory is taken for that.
+    #[default]
+    Try,
+    /// No.
+    Off,
+}
+
 /// A mapped region.
 #[derive(Debug)]
 pub struct Region {
-    map: MmapRaw,
+    map: Mapping,
     fd: OwnedFd,
     layout: Layout,
+    huge: usize,
 }
 
 impl Region {
     /// Makes, seals, maps and initialises a region for the port `name` (switch's side).
-    pub fn create(layout: Layout, name: &str) -> Result<Self, RegionError> {
+    pub fn create(layout: Layout, name: &str, pages: HugePages) -> Result<Self, RegionError> {
         let bytes = layout.total();
         let os = |what| move |e: nix::Error| RegionError::Os { what, bytes, source: e.into() };
         let fd = memfd_create(c"valecast-port", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
             .map_err(os("memfd_create"))?;
         nix::unistd::ftruncate(&fd, bytes as i64).map_err(os("ftruncate"))?;
+        // First, while there are no small pages whose contents would have to be moved.
+        let huge = match pages {
+            HugePages::Try => {
+                let map = |source| RegionError::Os { what: "mmap", bytes, source };
+                Mapping::new(&fd, bytes, false).map_err(map)?.make_huge()
+            }
+            HugePages::Off => 0,
+        };
         // All pages now: a machine out of memory says so here and not by a signal in the data path.
         fallocate(&fd, FallocateFlags::empty(), 0, bytes as i64).map_err(os("fallocate"))?;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(SEALS)).map_err(os("F_ADD_SEALS"))?;
-        let region = Self::map(fd, layout)?;
+        let region = Self { huge, ..Self::map(fd, layout)? };
         region.init(name);
         Ok(region)
     }
@@ -86,12 +105,14 @@ impl Region {
 
     fn map(fd: OwnedFd, layout: Layout) -> Result<Self, RegionError> {
         let bytes = layout.total();
-        let map = MmapOptions::new()
-            .len(bytes)
-            .populate()
-            .map_raw(&fd)
-            .map_err(|source| RegionError::Os { what: "mmap", bytes, source })?;
-        Ok(Self { map, fd, layout })
+        let map = Mapping::new(&fd, bytes, true);
+        let map = map.map_err(|source| RegionError::Os { what: "mmap", bytes, source })?;
+        Ok(Self { map, fd, layout, huge: 0 })
+    }
+
+    /// Bytes of it that lie in huge pages; of the side that made it.
+    pub fn huge(&self) -> usize {
+        self.huge
     }
 
     /// Where things lie.

@@ -125,6 +125,7 @@ const PORT_GAUGES: &[PortFigure] = &[
         |p| u64::from(p.state == "up"),
     ),
     ("port_memory_bytes", "Memory of the port's rings", |p| p.memory),
+    ("port_huge_memory_bytes", "Memory of the port's rings that lies in huge pages", |p| p.huge_memory),
 ];
 
 type RingFigure = (&'static str, &'static str, fn(&RingSums) -> u64);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nix::libc;
 use valecast_ring::layout::{Layout, RingParams};
 use valecast_ring::netmap::mem::Mem;
-use valecast_ring::region::Region;
+use valecast_ring::region::{HugePages, Region};
 
 use super::ports::{GLOBAL, GLOBAL_BUFS, SLOTS, What, spare};
 use super::{Errno, State};
@@ -49,7 +49,7 @@ impl State {
     pub(super) fn loose_mem(&mut self, slots: u32, bufs: u32, id: Option<u16>) -> Result<u16, Errno> {
         let least = RingParams { tx_rings: 1, rx_rings: 1, slots: 16, buf_size: 2048 };
         let layout = Layout::with_spare(least, spare(slots, bufs)).map_err(|_| libc::ENOMEM)?;
-        let region = Region::create(layout, "netmap").map_err(|e| {
+        let region = Region::create(layout, "netmap", HugePages::Try).map_err(|e| {
             tracing::info!("netmap: {e}");
             libc::ENOMEM
         })?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use nix::libc;
-use valecast_config::{Overflow, PacketPort, PortKind, RingPort, Vlan};
+use valecast_config::{HugePages, Overflow, PacketPort, PortKind, RingPort, Vlan};
 use valecast_ring::layout::Spare;
 use valecast_ring::netmap::abi::NmreqRegister;
 use valecast_ring::netmap::mem::Ring;
@@ -166,6 +166,7 @@ pub(super) fn rings_wanted(req: &NmreqRegister) -> RingPort {
         rx_rings: rings(req.rx_rings),
         slots,
         buf_size: 2048,
+        hugepages: HugePages::Try,
         memory_limit: None,
         allow_users: Vec::new(),
         allow_groups: Vec::new(),

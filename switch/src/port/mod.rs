@@ -99,6 +99,8 @@ pub struct About {
     pub mode: Option<&'static str>,
     /// Bytes that the kernel shares with it.
     pub memory: u64,
+    /// Bytes of its rings that lie in huge pages.
+    pub huge_memory: u64,
     /// Frames that the kernel dropped before the switch had them or after it gave them, by cause.
     pub kernel_drops: Vec<(&'static str, u64)>,
     /// What its device counts, of ports that have one.

@@ -7,9 +7,10 @@ use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::{Gid, Group, Uid, User};
 use valecast_config::{Port, PortKind, RingPort};
 use valecast_ring::attach::Request;
-use valecast_ring::host::Endpoint;
+use valecast_ring::host::{Endpoint, EndpointError};
 use valecast_ring::layout::{Layout, RingParams, Spare};
 use valecast_ring::notify::{self, Pairing};
+use valecast_ring::region::{HugePages, Region};
 
 use super::{Attached, PortState, Switch, SwitchError};
 use crate::clock;
@@ -399,7 +400,9 @@ impl Switch {
             return Err(SwitchError::Limit(what));
         }
         self.has_memory(name, bytes + line_memory(&p.cfg))?;
-        let end = Endpoint::new(layout, name, self.is_exclusive()).map_err(|e| fail(e.into()))?;
+        let region =
+            Region::create(layout, name, pages(ring)).map_err(|e| fail(EndpointError::from(e).into()))?;
+        let end = Endpoint::over(region, self.is_exclusive()).map_err(|e| fail(e.into()))?;
         Ok((end, bytes))
     }
 
@@ -469,6 +472,13 @@ fn line_memory(cfg: &Port) -> u64 {
 /// Ring parameters from the configuration.
 pub fn params(r: &RingPort) -> RingParams {
     RingParams { tx_rings: r.tx_rings, rx_rings: r.rx_rings, slots: r.slots, buf_size: r.buf_size }
+}
+
+fn pages(r: &RingPort) -> HugePages {
+    match r.hugepages {
+        valecast_config::HugePages::Try => HugePages::Try,
+        valecast_config::HugePages::Off => HugePages::Off,
+    }
 }
 
 fn limit(cfg: &Port) -> Option<Arc<Meter>> {

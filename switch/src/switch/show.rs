@@ -26,6 +26,9 @@ pub struct PortView {
     /// Seconds since it was attached.
     pub age_s: Option<f64>,
     pub memory: u64,
+    /// How much of that lies in huge pages.
+    #[serde(default)]
+    pub huge_memory: u64,
     pub ring_resets: u64,
     pub in_frames: u64,
     pub in_bytes: u64,
@@ -163,6 +166,7 @@ impl Switch {
                 uid: a.and_then(|a| a.client).map(|c| c.uid),
                 age_s: a.map(|a| now.saturating_sub(a.since) as f64 / 1e9),
                 memory: a.map_or(0, |a| a.memory),
+                huge_memory: about.huge_memory,
                 ring_resets: p.ring_resets + resets,
                 ..PortView::default()
             };

@@ -1,10 +1,11 @@
 use super::*;
 use crate::layout::{Layout, RingParams, Spare};
+use crate::region::HugePages;
 
 fn mem(bufs: u32) -> Mem {
     let p = RingParams { slots: 16, buf_size: 256, ..RingParams::default() };
     let l = Layout::with_spare(p, Spare { bytes: 64 << 10, bufs }).expect("a layout");
-    Mem::new(Arc::new(Region::create(l, "t").expect("a region"))).expect("its spare part")
+    Mem::new(Arc::new(Region::create(l, "t", HugePages::Off).expect("a region"))).expect("its spare part")
 }
 
 #[test]

@@ -9,7 +9,7 @@ use valecast_ring::host::{RxQueue, RxWriter, Source};
 
 use super::{FEW, MAX_HDR, Special};
 use crate::frame::{Burst, Entry, Frame, HEAD, VnetHdr};
-use crate::port::{Caps, Egress, Tally};
+use crate::port::{About, Caps, Egress, Tally};
 
 /// Flags of a received slot that holds a whole frame: netmap counts fragments in bits 8-15.
 pub(super) const WHOLE: SlotFlags = SlotFlags::from_bits_retain(1 << 8);
@@ -191,6 +191,10 @@ impl Egress for RingEgress {
     fn caps(&self) -> Caps {
         let max_frame = self.max_frame - self.hdr.min(self.max_frame);
         Caps { vnet: self.hdr > 0, max_frame, max_run: self.max_run, queues: self.queues.len() }
+    }
+
+    fn about(&self) -> About {
+        About { huge_memory: self.queues.first().map_or(0, RxQueue::huge) as u64, ..About::default() }
     }
 
     fn ring(&self) -> Option<&RingEgress> {
