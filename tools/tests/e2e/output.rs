@@ -23,6 +23,8 @@ fn abandoned() -> Stdio {
 
 /// Commands that print to standard output and end by themselves, with this switch file.
 fn printing(file: &str) -> Vec<Vec<&str>> {
+    let simulation =
+        "qc sim --topology gscale --traffic constant --lambda 1 --receivers 2 --transfers 5 --seeds 1";
     vec![
         vec!["demo", "--seconds", "1"],
         vec!["demo", "--seconds", "1", "--json"],
@@ -30,7 +32,7 @@ fn printing(file: &str) -> Vec<Vec<&str>> {
         vec!["pkt-gen", "-h"],
         vec!["vm-args", "vale0:vm1", "--config", file],
         vec!["qc", "tree", STEINER, "--algorithm", "exact"],
-        vec!["qc", "sim", "--topology", "gscale", "--transfers", "5", "--seeds", "1"],
+        simulation.split_whitespace().collect(),
     ]
 }
 
