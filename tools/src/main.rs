@@ -2,7 +2,7 @@
 //!
 //! Each subcommand has a module of its name: [`run`] is the daemon, [`ctl`] and [`top`] talk to it over its
 //! control socket, [`vm_args`] says how to start VMs, [`netmap`] runs programs written for netmap, [`pktgen`] sends and receives as a client of a port, [`demo`] does all of it in one process.
-//! [`print`] is how all of them print.
+//! [`mod@print`] is how all of them print.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -1,4 +1,4 @@
-//! What commands print: [`out!`] and [`outln!`] to standard output, [`err!`] and [`errln!`] to standard error.
+//! What commands print: `out!` and `outln!` to standard output, `err!` and `errln!` to standard error.
 //!
 //! `println!` panics when it cannot write. Here a reader that has left (`valecast demo | head`) has seen enough,
 //! which is no error; SIGPIPE stays ignored, as the daemon's sockets need it. Anything else that keeps standard
