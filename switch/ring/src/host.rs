@@ -140,7 +140,7 @@ fn wake_slots(v: &RingView, mask: u32) -> u32 {
 /// A client's receive ring, seen from the switch. Any worker may deliver into it.
 #[derive(Debug)]
 pub struct RxQueue {
-    _region: Arc<Region>,
+    region: Arc<Region>,
     view: RingView,
     /// The buffer that slot 0 began with.
     first_buf: u32,
@@ -264,7 +264,7 @@ impl RxQueue {
 
     /// Bytes of the port's memory that lie in huge pages.
     pub fn huge(&self) -> usize {
-        self._region.huge()
+        self.region.huge()
     }
 
     /// Slots that the client has not read yet.
@@ -319,10 +319,10 @@ impl Endpoint {
             let kick = Arc::new(Kick::new()?);
             let (caller, call) = bell()?;
             bells.push((kick.clone(), call));
-            let (view, resets, _region) = (region.ring(ring), resets.clone(), region.clone());
+            let (view, resets, region) = (region.ring(ring), resets.clone(), region.clone());
             if ring < usize::from(p.tx_rings) {
                 tx.push(TxQueue {
-                    _region,
+                    _region: region,
                     view,
                     first_buf: layout.first_buf(ring, 0),
                     mask: p.slots - 1,
@@ -338,7 +338,7 @@ impl Endpoint {
                 let ledger = Ledger::new(p.slots, exclusive);
                 let pairing = Pairing::default();
                 rx.push(RxQueue {
-                    _region,
+                    region,
                     view,
                     first_buf: layout.first_buf(ring, 0),
                     swapped: AtomicBool::new(false),

@@ -46,10 +46,9 @@ pub enum RegionError {
 }
 
 /// Whether a region is to lie in huge pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HugePages {
     /// Where the kernel gives some, as far as it fills whole ones: no memory is taken for that.
-    #[default]
     Try,
     /// No.
     Off,

@@ -400,9 +400,9 @@ impl Switch {
             return Err(SwitchError::Limit(what));
         }
         self.has_memory(name, bytes + line_memory(&p.cfg))?;
-        let region =
-            Region::create(layout, name, pages(ring)).map_err(|e| fail(EndpointError::from(e).into()))?;
-        let end = Endpoint::over(region, self.is_exclusive()).map_err(|e| fail(e.into()))?;
+        let region = Region::create(layout, name, pages(ring)).map_err(EndpointError::from);
+        let end = region.and_then(|region| Endpoint::over(region, self.is_exclusive()));
+        let end = end.map_err(|e| fail(e.into()))?;
         Ok((end, bytes))
     }
 

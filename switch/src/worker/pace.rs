@@ -44,6 +44,7 @@ pub(super) struct Pace {
     empty: u32,
     /// It looked away before this turn.
     away: bool,
+    /// Turns until it may look away again.
     rest: u32,
     /// A source in this turn that is no client's ring, or gave few because it may give no more at once.
     other: bool,
