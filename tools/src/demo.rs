@@ -1,7 +1,7 @@
 //! `valecast demo`: the whole path in one command. A switch in this process, a generator and a receiver as
 //! client processes of their own, a live line, and at the end what they saw.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -95,7 +95,6 @@ fn measure(args: DemoArgs, dir: &Path, daemon: &Daemon) -> Result<(Value, Value,
             let pps = (now.0 - last.0) as f64 / LIVE.as_secs_f64();
             let gbps = (now.1 - last.1) as f64 * 8.0 / LIVE.as_secs_f64() / 1e9;
             err!("\r{:5.1} s  {:7.2} Mpps  {gbps:6.2} Gbit/s ", begin.elapsed().as_secs_f64(), pps / 1e6);
-            let _ = std::io::stderr().flush();
         }
         last = now;
     }

@@ -7,12 +7,12 @@
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 
 /// Why standard output could not be written, the first time.
-static LOST: Mutex<Option<io::Error>> = Mutex::new(None);
+static LOST: OnceLock<io::Error> = OnceLock::new();
 
 /// As `print!`.
 macro_rules! out {
@@ -51,8 +51,7 @@ fn keep(written: io::Result<()>) {
     if let Err(e) = written
         && e.kind() != ErrorKind::BrokenPipe
     {
-        let mut lost = LOST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        lost.get_or_insert(e);
+        let _ = LOST.set(e);
     }
 }
 
@@ -71,7 +70,7 @@ pub fn start_log() {
 
 /// How the command ends: as it says, unless what it printed was lost.
 pub fn ended(code: ExitCode) -> ExitCode {
-    match LOST.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
+    match LOST.get() {
         None => code,
         Some(e) => {
             errln!("valecast: standard output: {e}");
