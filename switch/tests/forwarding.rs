@@ -6,6 +6,8 @@ mod common;
 
 use common::{Rig, frame};
 use std::time::{Duration, Instant};
+use valecast_ring::layout::{Layout, RingParams};
+use valecast_ring::region::{HugePages, Region};
 
 #[test]
 fn learns_and_floods() {
@@ -50,6 +52,28 @@ fn sizes_cross_whole() {
     a.send(&[1, 2, 3]);
     assert!(b.silent());
     assert_eq!(rig.books().ports[0].in_drops["runt"], 1);
+}
+
+/// The key decides; what there is for those who may have some is the kernel's to say.
+#[test]
+fn huge_pages_are_for_ports_that_want_them() {
+    let rest = "[[switch.port]]\nname = \"off\"\nkind = \"ring\"\nhugepages = \"off\"\n";
+    let rig = Rig::rings(&["a"], "", rest);
+    let attached = || {
+        let clients = (rig.attach("a"), rig.attach("off"));
+        let ports = rig.stats().ports;
+        drop(clients);
+        while rig.stats().ports.iter().any(|p| p.state == "up") {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!((ports[1].huge_memory, ports[1].memory), (0, ports[0].memory));
+        assert!([0, 4 << 20].contains(&ports[0].huge_memory), "{}", ports[0].huge_memory);
+        ports[0].huge_memory > 0
+    };
+    let layout = Layout::try_from(RingParams::default()).unwrap();
+    let some = Region::create(layout, "t", HugePages::Try).unwrap().huge() > 0;
+    // One that is out of them for a moment has some again.
+    assert_eq!((0..10).any(|_| attached()), some);
 }
 
 /// A frame that is too long for its receiver does not take along those after it.

@@ -79,9 +79,9 @@ fn fate(rig: &Rig, receivers: &mut [Client], frames: usize, send: impl FnOnce())
     let got = receivers.iter_mut().map(take).collect();
     let of = |mut p: PortView| {
         // How many bursts they came in is the sender's affair, and with it how often an address over the limit was refused; and
-        // so are its process, its memory and its age.
-        (p.in_bursts, p.learn_refused, p.age_s, p.memory, p.mode) =
-            (0, p.learn_refused.min(1), None, 0, None);
+        // so are its process, its memory and its age. Whether huge pages can be had is the kernel's.
+        (p.in_bursts, p.learn_refused, p.age_s, p.memory, p.huge_memory, p.mode) =
+            (0, p.learn_refused.min(1), None, 0, 0, None);
         (p.name.clone(), format!("{p:?}"))
     };
     let fdb = rig.daemon.with("vale0", |s| s.fdb_view()).unwrap();
