@@ -41,14 +41,15 @@ fn half_of_all_frames_are_lost_in_bursts() {
 #[test]
 fn a_receiver_is_killed_ten_times_and_the_other_does_not_notice() {
     let Transfer { sites, file, bytes, send, receivers: [mut receiver, _other] } =
-        Transfer::begin(&fork(), 24_000_000, &[]);
+        Transfer::begin(&fork(), 48_000_000, &[]);
     let place = sites.folder("t1").join("data");
     let mut word = 7u64;
     let mut had = 0;
     for kill in 0..10 {
-        // Each time at another, higher share of the file: random, and the same in every run.
+        // Each time at another, higher share of the file's first half: random, and the same in every run. The second takes
+        // the link three seconds, so that a machine that is away for one does not find the transfer over.
         word = word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let share = (f64::from(kill) + (word >> 40) as f64 / (1u64 << 24) as f64) / 12.0;
+        let share = (f64::from(kill) + (word >> 40) as f64 / (1u64 << 24) as f64) / 20.0;
         wait_have(&sites, "t1", (share * bytes as f64) as usize);
         had += sites.have("t1");
         assert!(!place.exists(), "killed {kill} times only");
@@ -59,8 +60,8 @@ fn a_receiver_is_killed_ten_times_and_the_other_does_not_notice() {
     // Each kill costs the blocks that were open, and what was in rings: some 2 MB. Not what had been written, which would
     // come again after each.
     let more = sites.sent("S", "to-a").saturating_sub(bytes * 110 / 100);
-    assert!(had > 80_000_000, "{had}: the kills came too early to cost anything");
-    assert!(more < had / 2, "{more} bytes more were sent, {had} had arrived before the kills");
+    assert!(had > 100_000_000, "{had}: the kills came too early to cost anything");
+    assert!(more < had * 2 / 5, "{more} bytes more were sent, {had} had arrived before the kills");
     complete(sites, &file);
 }
 
