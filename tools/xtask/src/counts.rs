@@ -22,7 +22,8 @@ pub fn run(write: bool) -> Outcome {
     if !cmd::on_path("valgrind") {
         return Outcome::NotRun("needs valgrind (package valgrind)".into());
     }
-    let mut build = vec!["build", "--release", "--locked", "-p", "valecast-bench"];
+    // With the daemon's package named, too, what the two share is taken as the step `build` has left it.
+    let mut build = vec!["build", "--release", "--locked", "-p", "valecast", "-p", "valecast-bench"];
     build.extend(PROGRAMS.iter().flat_map(|p| ["--bin", p]));
     Cmd::cargo(build).run().and_then(|| match measure(write) {
         Ok(complaints) => crate::outcome(&complaints),

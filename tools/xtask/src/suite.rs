@@ -1,7 +1,7 @@
 //! The steps of `cargo xtask test`, in the order that finds cheap faults first.
 
 use crate::checks;
-use crate::cmd::{self, Cmd};
+use crate::cmd::Cmd;
 use crate::report::{Outcome, Report};
 use crate::{TestArgs, counts, deny, docs, guests, packages};
 
@@ -61,18 +61,10 @@ fn clippy() -> Outcome {
     Cmd::cargo(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]).run()
 }
 
-/// Unit, property and documentation tests of every package. The package `valecast` keeps the end-to-end tests,
-/// so only its own targets are tested here.
+/// Unit, property and documentation tests of every package, by one selection: with each other one cargo chooses
+/// other features of what is shared, and builds it all again. The end-to-end tests are not among them (tools/Cargo.toml).
 fn unit(test_args: &[String]) -> Outcome {
-    let rest = ["test", "--workspace", "--exclude", "valecast", "--locked", "--no-fail-fast", "--"];
-    let mut own = vec!["test", "-p", "valecast", "--bins", "--locked", "--no-fail-fast"];
-    if cmd::root().join("tools/src/lib.rs").exists() {
-        own.push("--lib");
-    }
-    own.push("--");
-    let first = Cmd::cargo(rest).args(test_args).run();
-    let second = Cmd::cargo(own).args(test_args).run();
-    first.and_then(|| second)
+    Cmd::cargo(["test", "--workspace", "--locked", "--no-fail-fast", "--"]).args(test_args).run()
 }
 
 fn rustdoc() -> Outcome {
