@@ -40,9 +40,16 @@ impl Cmd {
         Self { command, shown: program.to_owned() }.args(args)
     }
 
-    /// `cargo ARGS..`
+    /// `cargo ARGS..`, without what the cargo that runs us says of our own package: build scripts that ask to be told
+    /// when such a variable changes (ring's) would run again, and all that depends on theirs be built again, whenever
+    /// the user's own `cargo build` and ours take turns.
     pub fn cargo<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Self {
-        Self::new("cargo", args)
+        let mut cmd = Self::new("cargo", args);
+        let of_package = |key: &str| key.starts_with("CARGO_PKG_") || key.starts_with("CARGO_MANIFEST_");
+        for (key, _) in env::vars_os().filter(|(key, _)| key.to_str().is_some_and(of_package)) {
+            cmd.command.env_remove(key);
+        }
+        cmd
     }
 
     /// More arguments.
@@ -118,4 +125,20 @@ pub fn path_with_tools() -> std::ffi::OsString {
     let user = env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/local/sbin".into(), "/usr/sbin".into(), "/sbin".into(), unpack_dir().join("usr/bin")];
     env::join_paths(env::split_paths(&user).chain(more)).unwrap_or(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_is_not_told_of_our_package() {
+        let ours = ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"];
+        let cmd = Cmd::cargo(["build"]);
+        for key in ours {
+            assert!(env::var_os(key).is_some(), "{key}: cargo tells us");
+            let passed_on = cmd.command.get_envs().find(|(k, _)| *k == key);
+            assert_eq!(passed_on, Some((OsStr::new(key), None)), "{key} is taken away");
+        }
+    }
 }
