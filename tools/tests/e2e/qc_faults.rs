@@ -61,7 +61,7 @@ fn a_receiver_is_killed_ten_times_and_the_other_does_not_notice() {
     // come again after each.
     let more = sites.sent("S", "to-a").saturating_sub(bytes * 110 / 100);
     assert!(had > 100_000_000, "{had}: the kills came too early to cost anything");
-    assert!(more < had * 2 / 5, "{more} bytes more were sent, {had} had arrived before the kills");
+    assert!(more < had / 4, "{more} bytes more were sent, {had} had arrived before the kills");
     complete(sites, &file);
 }
 
