@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Frames of content that go between two polls where the rate is low, and how long that may take at most.
+/// Frames that could go between two polls where the rate is low, and how long that may take at most.
 const PER_POLL: u64 = 64;
 const RAREST: Duration = Duration::from_secs(1);
 
@@ -58,6 +58,7 @@ mod tests {
         assert_eq!(between_polls(10_000_000, 1458), 74_649_600);
         assert_eq!(between_polls(1_000_000_000, 1458), 746_496);
         assert_eq!(between_polls(100_000, 1458), 1_000_000_000);
+        assert_eq!(between_polls(688_000, 128), 95_255_813, "what an end has on a link of 60 Mbit/s");
         assert_eq!(between_polls(0, 1458), 0, "no limit");
     }
 

@@ -10,6 +10,8 @@ use crate::transport::SECOND;
 use crate::transport::wire::body::room_for_spans;
 use crate::transport::wire::{Envelope, Kind, MAX_CHUNK, Poll, Report, ReportHead, Spans, State, write};
 
+/// How often a report goes out at most.
+const MOST_COPIES: u32 = 16;
 /// Runs of what is lacking that are held against what is coming anyway; who lacks more answers.
 const COMPARED: usize = 64;
 
@@ -78,9 +80,11 @@ impl Receiver {
         let envelope =
             Envelope { to, from, transfer: self.options.transfer, tag, partition: self.options.partition };
         write(&mut self.frame, &envelope, Kind::Report, &[report.head().as_bytes(), &spans]);
-        self.counters.reports += 1;
         self.seats[seat].news = false;
-        out(&self.frame);
+        // Who asks many times at once has heard nothing for long, and our words may get lost as easily.
+        let copies = self.seats[seat].copies.clamp(1, MOST_COPIES);
+        self.counters.reports += u64::from(copies);
+        (0..copies).for_each(|_| out(&self.frame));
     }
 
     pub(super) fn have(&self) -> u64 {

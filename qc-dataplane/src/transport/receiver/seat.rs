@@ -13,6 +13,8 @@ pub(super) struct Seat {
     pub tag: Option<u32>,
     pub session: u64,
     pub round: u32,
+    /// How often the last poll came.
+    pub copies: u32,
     /// Spread and group of the last poll.
     pub asked: Option<(u32, u32)>,
     pub answer: Option<Answer>,
@@ -23,7 +25,17 @@ pub(super) struct Seat {
 
 impl Seat {
     pub fn new(place: Place) -> Self {
-        Self { place, tag: None, session: 0, round: 0, asked: None, answer: None, news: true, ended: false }
+        Self {
+            place,
+            tag: None,
+            session: 0,
+            round: 0,
+            copies: 0,
+            asked: None,
+            answer: None,
+            news: true,
+            ended: false,
+        }
     }
 
     /// Takes what is new in a poll: another life of the sender, or another round; whether it is to be answered.
@@ -32,11 +44,15 @@ impl Seat {
             let (place, tag) = (self.place, self.tag);
             *self = Self { tag, session: poll.session, ..Self::new(place) };
         }
-        if poll.advert || poll.round <= self.round {
-            // News, or late, or twice.
+        if poll.advert || poll.round < self.round {
+            // News, or late.
             return false;
         }
-        self.round = poll.round;
+        if poll.round == self.round {
+            self.copies = self.copies.saturating_add(1);
+            return false;
+        }
+        (self.round, self.copies) = (poll.round, 1);
         self.asked = Some((poll.spread, poll.group));
         true
     }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use zerocopy::IntoBytes;
 use zerocopy::network_endian::U64;
 
-use super::{Phase, Sender, inline};
+use super::peers::Peer;
+use super::{MOST_COPIES, PATIENT, Phase, Sender, inline};
+use crate::transport::SECOND;
 use crate::transport::wire::body::room_for_spans;
 use crate::transport::wire::{Hello, Kind, Poll, PollHead, Spans, write};
 
@@ -27,7 +29,9 @@ impl Sender {
 
     /// A frame that is no content, if one is due.
     pub(super) fn control(&mut self, now: u64, out: &mut dyn FnMut(&[u8])) -> bool {
-        if let Phase::Ending(n) = self.phase {
+        if self.poll_copies > 0 {
+            self.poll_copies -= 1;
+        } else if let Phase::Ending(n) = self.phase {
             if now < self.next_poll {
                 return false;
             }
@@ -94,7 +98,24 @@ impl Sender {
             for peer in &mut self.peers {
                 peer.asked();
             }
+            if all && !holding {
+                self.poll_copies = self.copies() - 1;
+            }
         }
+    }
+
+    /// How often a poll is to go out when there is nothing else to send: oftener the longer somebody has not answered. Losses in a
+    /// row are counted in frames on many links, and one frame in each poll's time and one back take long to get to
+    /// their end. Where polls are rare because the tree is slow, they are not repeated; answers are as many as
+    /// polls, and all together no more than are wanted.
+    fn copies(&self) -> u32 {
+        let often = self.options.poll_every;
+        let unanswered = self.peers.iter().map(Peer::unanswered).max().unwrap_or(0);
+        let wanted = 1 << (unanswered / PATIENT).min(MOST_COPIES.ilog2());
+        let sent = u64::from(MOST_COPIES).saturating_mul(often) / self.poll_every.max(1);
+        let answered =
+            u64::from(self.options.reports).saturating_mul(often) / SECOND / self.peers.len().max(1) as u64;
+        u32::try_from(sent.min(answered)).unwrap_or(u32::MAX).clamp(1, wanted)
     }
 
     pub(super) fn write_poll_for(&mut self, about: Range<u64>, census: bool, advert: bool) {

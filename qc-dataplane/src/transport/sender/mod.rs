@@ -37,6 +37,9 @@ use shares::Share;
 const MOST_HOLES: usize = 32_768;
 /// Polls without an answer after which a silent receiver may be given up.
 const UNANSWERED: u32 = 5;
+/// After so many polls in a row without an answer each goes out twice, after as many more four times; and how often at most.
+const PATIENT: u32 = 4;
+const MOST_COPIES: u32 = 16;
 /// How often the end is said.
 const ENDS: u32 = 3;
 /// Bytes that are hashed in one call when nothing is to be sent.
@@ -75,6 +78,8 @@ pub struct Sender {
     poll_every: u64,
     /// The last poll has yet to leave.
     poll_waits: bool,
+    /// So many copies of it, which is the last frame that was made, are still to go.
+    poll_copies: u32,
     /// When the last poll's answers should be here.
     answered: u64,
     next_census: u64,
@@ -127,6 +132,7 @@ impl Sender {
             next_poll: now,
             poll_every,
             poll_waits: false,
+            poll_copies: 0,
             answered: now,
             next_census: now,
             advert: None,
@@ -216,8 +222,8 @@ impl Sender {
     pub fn wakes(&self) -> Option<u64> {
         let at = match self.phase {
             Phase::Done => return None,
-            // There is hashing to do.
-            _ if self.reads() => 0,
+            // There is hashing to do, or a poll to repeat.
+            _ if self.reads() || self.poll_copies > 0 => 0,
             Phase::Ending(_) => self.next_poll,
             _ if self.hello || !self.parts.is_empty() => 0,
             Phase::Sending if !self.holes.is_empty() || !self.parity.is_empty() => 0,

@@ -114,6 +114,11 @@ impl Peer {
         }
     }
 
+    /// Polls in a row that it was to answer and did not, as long as it has no outcome.
+    pub fn unanswered(&self) -> u32 {
+        if self.outcome.is_none() { self.unanswered } else { 0 }
+    }
+
     pub fn give_up(&mut self, now: u64, after: u64, polls: u32) {
         let silent = now.saturating_sub(self.heard);
         if self.outcome.is_none() && silent >= after && self.unanswered >= polls {

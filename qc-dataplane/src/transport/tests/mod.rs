@@ -87,6 +87,52 @@ fn polls_are_as_rare_as_asked_for_but_not_more_frequent_than_the_options_say() {
     assert!((40..60).contains(&control[0]) && control[1] < control[0] / 2, "{control:?}");
 }
 
+/// Frames that are no content, by the ms, while one of `n` receivers does not answer and polls have `every` ms.
+fn asked(n: u32, every: u64, silent: bool) -> Vec<u64> {
+    let dir = temporary();
+    let (mut sim, _) = sim(dir.path(), n, 10_000, None, Path1::default(), 9);
+    sim.sender.as_mut().unwrap().poll_every(every * sim::MS);
+    sim.receivers[0].take_if(|_| silent);
+    let mut control = vec![0];
+    for _ in 0..5_000 {
+        sim.step();
+        control.push(sim.sender.as_ref().unwrap().counters().control);
+    }
+    control.windows(2).map(|w| w[1] - w[0]).collect()
+}
+
+#[test]
+fn who_does_not_answer_is_asked_many_times_at_once_where_there_is_room_for_it() {
+    let most = |n, every, silent| asked(n, every, silent).into_iter().max().unwrap_or(0);
+    // A hello or two with it for one who has never spoken, and the end.
+    let once = 1..=3;
+    assert!((16..=18).contains(&most(2, 50, true)));
+    assert!(once.contains(&most(2, 50, false)), "all answer");
+    assert!(once.contains(&most(2, 1_000, true)), "the tree is slow");
+    assert!((4..=6).contains(&most(2, 200, true)), "the tree is rather slow");
+    assert!(once.contains(&most(100, 50, true)), "a hundred would answer");
+    // More by and by.
+    let early: Vec<u64> = asked(2, 50, true).into_iter().skip(200).filter(|n| *n > 0).take(9).collect();
+    assert!(early.is_sorted() && early[0] <= 3 && early[8] > 8, "{early:?}");
+}
+
+/// Losses in a row are counted in frames. With one poll at a time, and one answer, these took 58 s, and take 18.
+#[test]
+fn losses_in_a_row_end_although_there_is_nothing_else_to_send() {
+    let mut ms = 0;
+    for seed in 0..20 {
+        let dir = temporary();
+        let path = Path1 { burst: 0.5, ..Path1::default() };
+        let (mut sim, bytes) = sim(dir.path(), 2, 100_000, None, path, 100 + seed);
+        let begun = sim.now;
+        sim.run(120_000);
+        assert!(sim.all_verified(), "seed {seed}");
+        check(dir.path(), 2, &bytes);
+        ms += (sim.now - begun) / sim::MS;
+    }
+    assert!(ms < 29_000, "{ms} ms for 20 transfers");
+}
+
 #[test]
 fn any_loss_is_repaired() {
     let paths = [

@@ -24,6 +24,8 @@ use crate::transport::sender::{Sender, SenderOptions};
 const AHEAD: Duration = Duration::from_millis(20);
 /// Fewest frames that may wait there, so that a burst is one.
 const FEW: u64 = 16;
+/// Bytes of a poll when there is nothing else to send; the controller gives a tree little then, and that little is for polls.
+const POLL: usize = 128;
 /// How often the view is made anew.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the last frames may take to leave.
@@ -140,7 +142,8 @@ impl Run<'_> {
             self.sender.know_hash(*hash);
         }
         let rate = self.shared.rate.load(Ordering::Relaxed);
-        self.sender.poll_every(between_polls(rate, self.common.cut.frame()));
+        let frame = if self.spent { POLL } else { self.common.cut.frame() };
+        self.sender.poll_every(between_polls(rate, frame));
         let waiting = self.tx.pending().div_ceil(self.slots);
         let room = self.limit().saturating_sub(waiting).min(self.tx.room() / self.slots);
         self.sender.poll_waits(self.pushed.waiting(waiting).1 > 0);
