@@ -14,11 +14,13 @@ use super::probe::{self, News, Probe, Read, Sent, Turn};
 const LOOK: Duration = Duration::from_millis(60);
 /// Looks in a time of [`probe::EVERY`]: a link that loses every other frame is seldom silent for one.
 const LOOKS: u32 = 5;
-/// Probes at once while a link is in doubt: losses in a row are counted in frames, so the more frames, the sooner they end.
-const IN_DOUBT: usize = 8;
+/// Most probes at once while a link is in doubt: losses in a row are counted in frames, so the more frames, the sooner they end.
+const IN_DOUBT: u128 = 20;
 
-/// The part of a link's capacity that probes may take, as long as they are often enough.
-const SHARE: u64 = 100;
+/// The part of a link's capacity that probes may take, as long as they are often enough: in parts of it.
+const SHARE: u128 = 100;
+/// The same while a link is in doubt.
+const DOUBTED_SHARE: u128 = 12;
 
 /// An attached port.
 type Rings = (Link, Vec<TxRing>, Vec<RxRing>);
@@ -126,12 +128,10 @@ fn speak(shared: &Shared, (_, rings, _): &mut Rings, sequence: u32) {
             let probe = Probe { this, heard: watch.hears().cloned(), doubts: watch.is_doubted() };
             let frame = probe.frame(number, &state.probe_keys);
             let capacity = state.capacities.get(usize::from(number)).copied().unwrap_or(0);
-            let rarer = looks_between(capacity, frame.len());
-            if !sequence.is_multiple_of(rarer) {
+            if !sequence.is_multiple_of(looks_between(capacity, frame.len())) {
                 continue;
             }
-            let many = (IN_DOUBT / rarer as usize).max(1);
-            for _ in 0..if watch.wants_many() { many } else { 1 } {
+            for _ in 0..if watch.wants_many() { in_doubt(capacity, frame.len()) } else { 1 } {
                 tx.push(&frame);
             }
         }
@@ -142,14 +142,24 @@ fn speak(shared: &Shared, (_, rings, _): &mut Rings, sequence: u32) {
 /// In every how-many-th look a probe is sent by a link of so many bit/s (0: not known): in each one, but where probes would
 /// take more than their share down to one in a time of [`probe::EVERY`]. A link that carries little must not be full of them.
 fn looks_between(capacity: u64, bytes: usize) -> u32 {
-    let bits = bytes as u128 * 8 * 1000 / LOOK.as_millis().max(1);
-    let times = (bits * u128::from(SHARE)).div_ceil(u128::from(capacity.max(1)));
+    let times = (bits(bytes) * SHARE).div_ceil(u128::from(capacity.max(1)));
     if capacity == 0 { 1 } else { u32::try_from(times).unwrap_or(LOOKS).clamp(1, LOOKS) }
+}
+
+/// How many probes are sent at once by a link in doubt, as far as their share goes.
+fn in_doubt(capacity: u64, bytes: usize) -> u128 {
+    let room = u128::from(capacity) / (bits(bytes) * DOUBTED_SHARE);
+    if capacity == 0 { IN_DOUBT } else { room.clamp(1, IN_DOUBT) }
+}
+
+/// What one probe in each look takes, in bit/s.
+fn bits(bytes: usize) -> u128 {
+    (bytes as u128 * 8 * 1000).div_ceil(LOOK.as_millis().max(1))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::looks_between;
+    use super::{in_doubt, looks_between};
 
     #[test]
     fn slow_links_are_not_filled_with_probes() {
@@ -159,5 +169,14 @@ mod tests {
         assert_eq!(looks_between(800_000, 120), 2);
         assert_eq!(looks_between(100_000, 120), 5);
         assert_eq!(looks_between(0, 120), 1, "not known yet");
+    }
+
+    #[test]
+    fn slow_links_in_doubt_are_not_filled_either() {
+        assert_eq!(in_doubt(1_000_000_000, 120), 20);
+        assert_eq!(in_doubt(60_000_000, 120), 20);
+        assert_eq!(in_doubt(1_600_000, 120), 8);
+        assert_eq!(in_doubt(100_000, 120), 1);
+        assert_eq!(in_doubt(0, 120), 20, "not known yet");
     }
 }
