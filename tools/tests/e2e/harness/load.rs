@@ -154,20 +154,29 @@ pub fn iperf3_udp(from: &Netns, to: &Netns, address: &str, rate: &str, seconds: 
     Iperf::udp(&iperf3_json(from, &[address, "-u", "-b", rate, "-w", "200K", "-t", &seconds.to_string()]))
 }
 
+/// How often datagrams may be sent until the kernels lose few of them.
+const TRIES: u32 = 5;
+
 /// UDP through the switch, of which the switch loses nothing, neither silently nor by its own count. What the
-/// kernels on either side of the switch drop (a full device queue, a full socket) they count; it is taken off, so
-/// that a loaded machine does not decide, as long as it is below 1 in 100.
+/// kernels on either side of the switch drop (a full device queue, a full socket) they count; it is taken off. It must be
+/// below 1 in 100, in one of several tries: where the machine was away for a tenth of a second, it is not.
 #[track_caller]
 pub fn udp_without_loss(daemon: &Daemon, from: (&Netns, &str), to: (&Netns, &str), rate: &str, seconds: u32) {
     let outside = || from.0.device_counter(from.1, "tx_dropped") + to.0.socket_overflows();
-    let (dropped_before, outside_before) = (drops(&daemon.stats()), outside());
-    let got = iperf3_udp(from.0, to.0, to.1, rate, seconds);
-    let (dropped, outside) = (drops(&settle(daemon)) - dropped_before, outside() - outside_before);
-    assert_eq!(dropped, 0, "the switch dropped at {rate}: {got:?}\n{}", daemon.stats());
-    assert!(got.lost <= outside, "lost without a trace ({outside} lost outside the switch): {got:?}");
-    assert!(got.packets > 0 && got.lost * 100 <= got.packets, "too much is lost before the switch: {got:?}");
-    if got.lost > 0 {
-        println!("{} of {} datagrams were lost outside the switch", got.lost, got.packets);
+    for left in (0..TRIES).rev() {
+        let (dropped_before, outside_before) = (drops(&daemon.stats()), outside());
+        let got = iperf3_udp(from.0, to.0, to.1, rate, seconds);
+        let (dropped, outside) = (drops(&settle(daemon)) - dropped_before, outside() - outside_before);
+        assert_eq!(dropped, 0, "the switch dropped at {rate}: {got:?}\n{}", daemon.stats());
+        assert!(got.lost <= outside, "lost without a trace ({outside} lost outside the switch): {got:?}");
+        assert!(got.packets > 0, "nothing was sent at {rate}: {got:?}");
+        if got.lost > 0 {
+            println!("{} of {} datagrams were lost outside the switch", got.lost, got.packets);
+        }
+        if got.lost * 100 <= got.packets {
+            return;
+        }
+        assert!(left > 0, "too much is lost before the switch, {TRIES} times: {got:?}");
     }
 }
 
