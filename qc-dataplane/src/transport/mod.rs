@@ -32,6 +32,8 @@ pub(crate) mod tests;
 
 /// Nanoseconds in a second.
 pub const SECOND: u64 = 1_000_000_000;
+/// How often a poll goes out at once at most, and its answer.
+const MOST_COPIES: u32 = 16;
 
 /// Time that never goes back, whatever clock it comes from.
 #[derive(Clone, Copy, Debug, Default)]

@@ -6,12 +6,10 @@ use zerocopy::IntoBytes;
 
 use super::answer::Answer;
 use super::{Place, Receiver};
-use crate::transport::SECOND;
 use crate::transport::wire::body::room_for_spans;
 use crate::transport::wire::{Envelope, Kind, MAX_CHUNK, Poll, Report, ReportHead, Spans, State, write};
+use crate::transport::{MOST_COPIES, SECOND};
 
-/// How often a report goes out at most.
-const MOST_COPIES: u32 = 16;
 /// Runs of what is lacking that are held against what is coming anyway; who lacks more answers.
 const COMPARED: usize = 64;
 

@@ -6,10 +6,10 @@ use zerocopy::IntoBytes;
 use zerocopy::network_endian::U64;
 
 use super::peers::Peer;
-use super::{MOST_COPIES, PATIENT, Phase, Sender, inline};
-use crate::transport::SECOND;
+use super::{PATIENT, Phase, Sender, inline};
 use crate::transport::wire::body::room_for_spans;
 use crate::transport::wire::{Hello, Kind, Poll, PollHead, Spans, write};
+use crate::transport::{MOST_COPIES, SECOND};
 
 /// When no more chunks than these are to be sent, it is time to ask for more.
 const AHEAD: u64 = 4096;

@@ -37,9 +37,8 @@ use shares::Share;
 const MOST_HOLES: usize = 32_768;
 /// Polls without an answer after which a silent receiver may be given up.
 const UNANSWERED: u32 = 5;
-/// After so many polls in a row without an answer each goes out twice, after as many more four times; and how often at most.
+/// After so many polls in a row without an answer each goes out twice, after as many more four times.
 const PATIENT: u32 = 4;
-const MOST_COPIES: u32 = 16;
 /// How often the end is said.
 const ENDS: u32 = 3;
 /// Bytes that are hashed in one call when nothing is to be sent.
