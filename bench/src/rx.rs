@@ -17,7 +17,7 @@ use crate::wait::wait_any;
 /// Looks at the rings before sleeping.
 const SPINS: u32 = 96;
 /// Of these, so many without giving the core away.
-const BUSY_SPINS: u32 = 64;
+const BUSY_SPINS: u32 = 4;
 
 /// How to receive.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use crate::stamp::{ProbeMaker, stream_id};
 /// Looks at the rings for room before sleeping.
 const SPINS: u32 = 96;
 /// Of these, so many without giving the core away.
-const BUSY_SPINS: u32 = 64;
+const BUSY_SPINS: u32 = 4;
 /// Probes older than this (ns) are not sent any more, but counted as skipped.
 const PROBE_CATCH_UP_NS: u64 = 1_000_000_000;
 

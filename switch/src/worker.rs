@@ -33,10 +33,12 @@ mod pace;
 pub(crate) mod receivers;
 mod sleep;
 mod work;
+mod yielding;
 
 use pace::Pace;
 use receivers::Receivers;
 use work::Work;
+use yielding::Yielding;
 
 /// Turns, or frames, between looks at the clock and at the flags of those who may sleep. A clock and a fence for
 /// each turn would cost small bursts more than their frames do.
@@ -152,6 +154,7 @@ pub struct Worker {
     /// Sources that went to sleep, and when, whose other side may have missed it.
     doubts: VecDeque<(u64, usize)>,
     pace: Pace,
+    yielding: Yielding,
     stop: bool,
 }
 
@@ -175,6 +178,7 @@ impl Worker {
             patient: Receivers::default(),
             doubts: VecDeque::new(),
             pace: Pace::default(),
+            yielding: Yielding::default(),
             stop: false,
         })
     }
@@ -230,6 +234,9 @@ impl Worker {
                 last_look = now;
                 // Who was woken has worked at that time: the turn must not be before it.
                 now = now.max(self.look(EpollTimeout::ZERO));
+            }
+            if work == 0 && self.yielding.due(now, now.saturating_sub(last_work)) {
+                now = self.offer_core(&mut guard, now);
             }
             let idle = work == 0 && (self.active.is_empty() || now - last_work > SETTLE_AFTER);
             if idle || now - last_settled > SETTLE_AT_LAST {

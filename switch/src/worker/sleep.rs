@@ -39,6 +39,16 @@ impl Worker {
         }
     }
 
+    /// Lets others have the core, if they want it. The time after it.
+    #[cold]
+    pub(super) fn offer_core(&mut self, guard: &mut Guard, now: u64) -> u64 {
+        // Outside of the guard, as it may take a while.
+        guard.repin_after(std::thread::yield_now);
+        let then = now_ns();
+        self.yielding.offered(now, then);
+        then
+    }
+
     pub(super) fn sleep(&mut self, guard: &mut Guard, now: u64, worked: bool) {
         if worked && !self.setup.gather.is_zero() {
             // Whoever rings is heard afterwards. Those who are held meanwhile make up for it.
