@@ -235,9 +235,6 @@ impl Worker {
                 // Who was woken has worked at that time: the turn must not be before it.
                 now = now.max(self.look(EpollTimeout::ZERO));
             }
-            if work == 0 && self.yielding.due(now, now.saturating_sub(last_work)) {
-                now = self.offer_core(&mut guard, now);
-            }
             let idle = work == 0 && (self.active.is_empty() || now - last_work > SETTLE_AFTER);
             if idle || now - last_settled > SETTLE_AT_LAST {
                 self.wake_patient(&guard);
@@ -248,6 +245,8 @@ impl Worker {
                 now = now_ns();
                 // Work is after that, also where the clock was not looked at since.
                 (woke, last_look, last_work) = (now, now, now - 1);
+            } else if work == 0 && self.yielding.due(now, now.saturating_sub(last_work)) {
+                now = self.offer_core(&mut guard, now);
             }
         }
     }

@@ -12,9 +12,9 @@ const ALONE: u64 = 20_000;
 const ALONE_LONGEST: u64 = 1_280_000;
 /// How long without work, while somebody does.
 const SHARED: u64 = 1_000;
-/// An offer that took so long at the most was taken by nobody.
+/// An offer that took less was taken by nobody.
 const NOBODY: u64 = 3_000;
-/// One that took longer was taken by somebody who does not wait for the switch.
+/// One that took as long or longer was taken by somebody who does not wait for the switch.
 const STRANGER: u64 = 500_000;
 /// It is then kept for so many times as long, and for twice as many after each further stranger in a row.
 const KEEP: u64 = 8;
@@ -50,16 +50,13 @@ impl Yielding {
     /// The core was offered at `from`, and was there again at `until`.
     pub fn offered(&mut self, from: u64, until: u64) {
         let took = until.saturating_sub(from);
-        self.shared = (NOBODY..STRANGER).contains(&took);
-        let pause = if took >= STRANGER {
-            let keep = self.keep;
-            self.keep = (2 * keep).min(KEEP_LONGEST);
-            took.saturating_mul(keep)
-        } else {
-            self.keep = KEEP;
-            if self.shared { 0 } else { self.alone }
+        let Self { alone, keep, .. } = *self;
+        let pause;
+        (self.shared, pause, self.alone, self.keep) = match took {
+            ..NOBODY => (false, alone, (2 * alone).min(ALONE_LONGEST), KEEP),
+            NOBODY..STRANGER => (true, 0, ALONE, KEEP),
+            STRANGER.. => (false, took.saturating_mul(keep), ALONE, (2 * keep).min(KEEP_LONGEST)),
         };
-        self.alone = if took < NOBODY { (2 * self.alone).min(ALONE_LONGEST) } else { ALONE };
         self.not_before = until.saturating_add(pause);
     }
 }
