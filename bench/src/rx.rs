@@ -12,12 +12,7 @@ use crate::hist::Latency;
 use crate::run::{End, LOOK_AROUND, Limits, Progress, Recorder, RunError, StopFlag, pin};
 use crate::seq::{Seen, SeqCounts, Streams};
 use crate::stamp::{Probe, SeqStamp};
-use crate::wait::wait_any;
-
-/// Looks at the rings before sleeping.
-const SPINS: u32 = 96;
-/// Of these, so many without giving the core away.
-const BUSY_SPINS: u32 = 4;
+use crate::wait::{LOOKS, between_looks, wait_any};
 
 /// How to receive.
 #[derive(Clone, Debug)]
@@ -179,10 +174,8 @@ impl<'a> Receiver<'a> {
                 return Ok(End::Silence);
             }
             idle += 1;
-            if idle <= BUSY_SPINS {
-                (0..8).for_each(|_| std::hint::spin_loop());
-            } else if idle <= SPINS || self.cfg.busy {
-                std::thread::yield_now();
+            if idle <= LOOKS || self.cfg.busy {
+                between_looks(idle);
             } else {
                 self.recorder.tick(now, progress);
                 wait_any(rings, LOOK_AROUND.min(Duration::from_nanos(deadline - now)))?;

@@ -12,11 +12,8 @@ use crate::run::{End, LOOK_AROUND, Limits, Progress, RunError, StopFlag, pin};
 use crate::schedule::Schedule;
 use crate::source::{Fragments, RingState, What, Writer};
 use crate::stamp::{ProbeMaker, stream_id};
+use crate::wait::{LOOKS, between_looks};
 
-/// Looks at the rings for room before sleeping.
-const SPINS: u32 = 96;
-/// Of these, so many without giving the core away.
-const BUSY_SPINS: u32 = 4;
 /// Probes older than this (ns) are not sent any more, but counted as skipped.
 const PROBE_CATCH_UP_NS: u64 = 1_000_000_000;
 
@@ -208,7 +205,7 @@ impl<'a> Sender<'a> {
     fn find_room(&mut self, rings: &mut [TxRing], want: u32, deadline: u64) -> io::Result<Option<usize>> {
         let n = rings.len();
         let need = |ring: &TxRing| want.min((ring.slots() - 1) / 2).max(self.writer.slots_per_frame);
-        for spin in 0..SPINS {
+        for looks in 1..=LOOKS {
             for k in 0..n {
                 let i = (self.at + k) % n;
                 if rings[i].room() >= need(&rings[i]) {
@@ -216,14 +213,10 @@ impl<'a> Sender<'a> {
                     return Ok(Some(i));
                 }
             }
-            if spin == 0 {
+            if looks == 1 {
                 self.report.stalls += 1;
             }
-            if spin < BUSY_SPINS {
-                (0..8).for_each(|_| std::hint::spin_loop());
-            } else {
-                std::thread::yield_now();
-            }
+            between_looks(looks);
         }
         let ring = &mut rings[self.at];
         let min = if self.schedule.is_free() { (ring.slots() - 1) / 2 } else { need(ring) };

@@ -1,4 +1,4 @@
-//! Sleeping on several receive rings.
+//! Waiting for rings: looks first, then sleep.
 
 use std::io;
 use std::time::Duration;
@@ -7,6 +7,21 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use valecast_ring::client::RxRing;
+
+/// Looks at rings before sleeping.
+pub(crate) const LOOKS: u32 = 96;
+/// Of these, so many without giving the core away.
+const BUSY: u32 = 4;
+
+/// Between looks, after `looks` that found nothing.
+#[inline]
+pub(crate) fn between_looks(looks: u32) {
+    if looks <= BUSY {
+        (0..8).for_each(|_| std::hint::spin_loop());
+    } else {
+        std::thread::yield_now();
+    }
+}
 
 /// Sleeps until any of `rings` has a frame, or `timeout`.
 pub(crate) fn wait_any(rings: &mut [RxRing], timeout: Duration) -> io::Result<()> {

@@ -111,13 +111,13 @@ fn say(word: &str) -> Result<(), Trouble> {
     Ok(out.flush()?)
 }
 
-/// How often a process that is to sleep gives its core away before it does, as pkt-gen does: whoever shares the core may have what it
-/// waits for.
+/// How often a process that is to sleep gives its core away before it does: whoever shares the core may have what it waits for.
 const YIELDS: u32 = 32;
 
-/// What `step` moves, which is tried again after others had the core.
-fn patiently(sleeping: bool, mut step: impl FnMut() -> u32) -> u32 {
-    for _ in 0..if sleeping { YIELDS } else { 0 } {
+/// What `step` moves; as long as that is nothing, others get the core and it is tried again.
+fn patiently(end: &End, mut step: impl FnMut() -> u32) -> u32 {
+    let yields = if end.sleeping { YIELDS } else { 0 };
+    for _ in 0..yields {
         let n = step();
         if n > 0 {
             return n;
@@ -132,7 +132,7 @@ fn send(end: &End, wire: &mut dyn Wire) {
     let (begin, most) = (Instant::now(), Duration::from_millis(end.ms) + Duration::from_secs(12));
     while begin.elapsed() < most {
         for _ in 0..16 {
-            if patiently(end.sleeping, || wire.send(end.burst)) == 0 && end.sleeping {
+            if patiently(end, || wire.send(end.burst)) == 0 && end.sleeping {
                 wire.wait_send(Duration::from_millis(100));
             }
         }
@@ -147,7 +147,7 @@ fn receive(end: &End, wire: &mut dyn Wire) -> Result<(u64, f64), Trouble> {
     let time = Duration::from_millis(end.ms);
     loop {
         for _ in 0..16 {
-            let n = patiently(end.sleeping, || wire.recv(ALL));
+            let n = patiently(end, || wire.recv(ALL));
             if n == 0 && end.sleeping {
                 wire.wait_recv(end.burst, Duration::from_millis(100));
             }
